@@ -1,0 +1,1 @@
+"""Objectives: functions of embeddings, centres and labels; modules only where state lives."""

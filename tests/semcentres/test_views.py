@@ -1,0 +1,119 @@
+"""Tests of the batched views: per-image draws, geometry against torchvision, refusals."""
+
+import math
+
+import pytest
+import torch
+from semcentres.randomness import generator
+from semcentres.views import JitterColumns, RandomView, plain
+from torch import Tensor
+from torchvision.transforms.v2 import functional as tv
+
+ALL = RandomView(
+    crop=0.5, stretch=1.3, rotate=15.0, translate=0.1, flip=0.5,
+    brightness=0.4, contrast=0.4, invert=0.2, erase=0.5, noise=0.05,
+)  # fmt: skip
+
+
+@pytest.fixture
+def images() -> Tensor:
+    """B=6, C=3, H=10, W=12; smooth, so that interpolation is comparable."""
+    rng = torch.Generator().manual_seed(0)
+    small = torch.rand(6, 3, 4, 5, generator=rng)
+    large = torch.nn.functional.interpolate(small, (10, 12), mode="bilinear")
+    return (255 * large).to(torch.uint8)
+
+
+def test_equal_generators_give_equal_views(images: Tensor) -> None:
+    first, again = (ALL(images, generator(0, 1)) for _ in range(2))
+    assert torch.equal(first, again)
+    assert not torch.equal(first, ALL(images, generator(0, 2)))
+
+
+def test_every_image_has_its_own_draws(images: Tensor) -> None:
+    same = images[:1].expand(50, -1, -1, -1)
+    views = ALL(same, generator(0))
+    assert len({tuple(v.flatten().tolist()) for v in views}) == 50
+
+
+def test_values_stay_in_range_and_shape(images: Tensor) -> None:
+    views = ALL(images, generator(0))
+    assert views.shape == images.shape
+    assert views.dtype == torch.float32
+    assert (views.min(), views.max()) >= (0, 0)
+    assert views.max() <= 1
+
+
+def test_defaults_change_nothing(images: Tensor) -> None:
+    assert torch.equal(RandomView()(images, generator(0)), plain(images))
+
+
+def test_certain_flip_mirrors(images: Tensor) -> None:
+    flipped = RandomView(flip=1.0)(images, generator(0))
+    torch.testing.assert_close(flipped, plain(images).flip(-1), atol=1e-5, rtol=0)
+
+
+def test_flip_has_its_probability(images: Tensor) -> None:
+    same = images[:1].expand(2000, -1, -1, -1)
+    views = RandomView(flip=0.3)(same, generator(0))
+    share = ((views - plain(same)).abs().amax(dim=(1, 2, 3)) > 0.01).double().mean().item()
+    # Four standard deviations of 2,000 draws.
+    assert abs(share - 0.3) < 4 * math.sqrt(0.3 * 0.7 / 2000)
+
+
+@pytest.mark.parametrize("size", [(15, 15), (15, 25)])
+def test_rotation_equals_torchvision(size: tuple[int, int]) -> None:
+    """A rotation by a known angle against torchvision's own resampling, square and oblong."""
+    rng = torch.Generator().manual_seed(0)
+    small = torch.rand(1, 1, 5, 5, generator=rng)
+    image = torch.nn.functional.interpolate(small, size, mode="bilinear")
+    view = RandomView(rotate=30.0)
+    draws = torch.rand(8, 1, generator=generator(3))
+    degrees = (2 * draws[2].item() - 1) * 30.0
+    wanted = tv.rotate(image, degrees, tv.InterpolationMode.BILINEAR)
+    ours = view((255 * image).round().to(torch.uint8), generator(3))
+    inner = (..., slice(4, -4), slice(6, -6))
+    torch.testing.assert_close(ours[inner], wanted[inner], atol=0.01, rtol=0)
+
+
+def test_crop_keeps_between_its_share_and_all() -> None:
+    """A ramp's range after a crop tells what share of its side was kept."""
+    ramp = torch.arange(0, 200).view(1, 1, 1, 200).expand(300, 1, 200, 200).to(torch.uint8)
+    views = RandomView(crop=0.25)(ramp, generator(0)) * 255
+    kept = (views[:, 0, 100].amax(dim=1) - views[:, 0, 100].amin(dim=1)) / 199
+    assert kept.min() >= 0.5 - 0.02
+    assert kept.max() <= 1.0
+    assert kept.min() < 0.55
+    assert kept.max() > 0.95
+
+
+def test_translation_moves_by_at_most_its_share() -> None:
+    dot = torch.zeros(200, 1, 41, 41, dtype=torch.uint8)
+    dot[:, :, 20, 20] = 255
+    views = RandomView(translate=0.2)(dot, generator(0))
+    place = views.flatten(1).argmax(dim=1)
+    moved = torch.stack([place // 41 - 20, place % 41 - 20]).abs()
+    assert moved.max() <= math.ceil(0.2 * 41)
+    assert moved.max() >= 7
+
+
+def test_erase_fills_one_square_with_the_mean() -> None:
+    image = torch.zeros(100, 1, 20, 20, dtype=torch.uint8)
+    image[:, :, :, 10:] = 255
+    views = RandomView(erase=0.5)(image, generator(0))
+    holes = (views == 0.5).flatten(1).sum(dim=1)
+    assert holes.max() <= 11 * 11
+    assert (holes > 0).float().mean() > 0.8
+
+
+def test_jitter_redraws_its_columns_only() -> None:
+    points = torch.arange(12.0).view(4, 3)
+    moved = JitterColumns(columns=(1,))(points, generator(0))
+    assert torch.equal(moved[:, [0, 2]], points[:, [0, 2]])
+    assert (moved[:, 1] != points[:, 1]).all()
+
+
+@pytest.mark.parametrize(("option", "value"), [("crop", 0.0), ("crop", 1.5), ("stretch", 0.5)])
+def test_refuses_options(option: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"got {value}"):
+        RandomView(**{option: value})
