@@ -1,0 +1,82 @@
+"""Encoders: a backbone with a linear projection, and the sphere that they end on.
+
+Dimensions: B images, C channels, H by W pixels, D embedding width.
+"""
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+
+class Encoder(nn.Module):
+    """Map inputs to unit embeddings: normalise, backbone, scale to length 1.
+
+    The normalisation travels with the weights, so that whoever loads them need not know it.
+
+    Args:
+        backbone: inputs [B C H W] (or [B F] for vectors) to raw embeddings [B D].
+        mean: mean of each channel, in the units of the input ([0, 1] for images).
+        std: standard deviation of each channel.
+    """
+
+    def __init__(self, backbone: nn.Module, *, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.register_buffer("mean", torch.tensor(mean))
+        self.register_buffer("std", torch.tensor(std))
+
+    def forward(self, inputs: Float[Tensor, "B C *HW"]) -> Float[Tensor, "B D"]:
+        """Return unit embeddings, in float32 under any autocast."""
+        shape = (-1, *[1] * (inputs.ndim - 2))
+        raw = self.backbone((inputs - self.mean.view(shape)) / self.std.view(shape))
+        return F.normalize(raw.float(), dim=-1)
+
+
+def small_conv(*, channels: int, dimension: int, width: int = 32) -> nn.Sequential:
+    """Return a three-layer convolutional backbone; width 32 has about 100,000 parameters.
+
+    Two strided layers take 28 pixels to 7, which is what makes it fast on a CPU; any size of
+    at least 8 pixels works, since the last map is averaged.
+
+    Args:
+        channels: channels of the images.
+        dimension: D.
+        width: channels of the first layer; the others have 2 and 4 times as many.
+    """
+    widths = (width, 2 * width, 4 * width)
+    return nn.Sequential(
+        *_block(channels, widths[0], kernel=5, stride=2),
+        *_block(widths[0], widths[1], kernel=3, stride=2),
+        *_block(widths[1], widths[2], kernel=3, stride=1),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(widths[2], dimension),
+    )
+
+
+def linear(*, channels: int, dimension: int) -> nn.Linear:
+    """Return the linear map without bias that the toy of seed note 000 learns."""
+    return nn.Linear(channels, dimension, bias=False)
+
+
+def torchvision_model(*, channels: int, dimension: int, name: str = "resnet18") -> nn.Module:
+    """Return a torchvision classification model, untrained, whose last layer gives D numbers.
+
+    Raises:
+        ValueError: torchvision has no such model, or the images have not 3 channels.
+    """
+    from torchvision import models
+
+    if name not in models.list_models(module=models):
+        raise ValueError(f"torchvision has no classification model {name!r}")
+    if channels != 3:
+        raise ValueError(f"{name} takes 3 channels, the images have {channels}")
+    return models.get_model(name, weights=None, num_classes=dimension)
+
+
+def _block(inputs: int, outputs: int, *, kernel: int, stride: int) -> list[nn.Module]:
+    conv = nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=False)
+    return [conv, nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
