@@ -8,7 +8,7 @@ Dimensions: B images, C channels, H by W pixels.
 
 import math
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +16,7 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 
+@runtime_checkable
 class View(Protocol):
     """A random view of a batch; equal generators give equal views."""
 

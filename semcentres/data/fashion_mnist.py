@@ -5,9 +5,9 @@ import struct
 from pathlib import Path
 
 import torch
-from centre_builders.errors import InputError
 from torch import Tensor
 
+from centre_builders.errors import InputError
 from semcentres.data.source import ImageSet, Source
 
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from centre_builders.errors import InputError
 from PIL import Image, ImageOps
 
+from centre_builders.errors import InputError
 from semcentres.data.source import UNLABELLED, ImageSet, Source
 from semcentres.randomness import generator
 
@@ -18,7 +18,7 @@ FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 50_000_000
 
 
-def folder(*, root: str, size: int = 32, test_share: float = 0.2, seed: int = 0) -> Source:
+def folder(*, root: str | None, size: int = 32, test_share: float = 0.2, seed: int = 0) -> Source:
     """Return the images below `root`, square, RGB, in memory.
 
     Args:
@@ -31,6 +31,10 @@ def folder(*, root: str, size: int = 32, test_share: float = 0.2, seed: int = 0)
         InputError: no such folder, no class, a class with fewer than two images, or a file that
             is not a readable image; it is named.
     """
+    if root is None:
+        raise InputError(
+            "data=folder needs data.root=FOLDER, which holds a folder of images a class"
+        )
     base = Path(root).expanduser()
     classes = _class_folders(base)
     train, test = [], []

@@ -8,9 +8,10 @@ from functools import cached_property
 from hashlib import sha256
 
 import torch
-from centre_builders.errors import InputError
 from jaxtyping import Int
 from torch import Tensor
+
+from centre_builders.errors import InputError
 
 UNLABELLED = -1
 

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 import torch
-from centre_builders.errors import InputError
 from jaxtyping import Int
 from torch import Tensor
 
+from centre_builders.errors import InputError
 from semcentres.data.source import Source
 from semcentres.randomness import generator
 

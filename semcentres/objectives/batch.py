@@ -4,7 +4,7 @@ Dimensions: L labelled and U unlabelled images in the batch, K centres, D embedd
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -30,6 +30,7 @@ class EmbeddedBatch:
     progress: float
 
 
+@runtime_checkable
 class Objective(Protocol):
     """A loss over a batch; `temperature` is None where the objective has no soft-min."""
 

@@ -6,6 +6,8 @@ from dataclasses import replace
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import Tensor
+
 from semcentres.objectives.balance import balanced, prior_divergence
 from semcentres.objectives.batch import EmbeddedBatch
 from semcentres.objectives.cluster_energy import (
@@ -16,7 +18,6 @@ from semcentres.objectives.cluster_energy import (
     ramp,
     unlabelled_energy,
 )
-from torch import Tensor
 
 
 def unit(*shape: int, seed: int) -> Tensor:

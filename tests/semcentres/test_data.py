@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from centre_builders.errors import InputError
 from PIL import Image
+
+from centre_builders.errors import InputError
 from semcentres.data import fashion_mnist as fashion
 from semcentres.data.folder import folder, load_image
 from semcentres.data.mnist_5k import mnist_5k

@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from semcentres.softmin import assignment, nearest, softmin, squared_distances
 from torch import Tensor
+
+from semcentres.softmin import assignment, nearest, softmin, squared_distances
 
 
 def unit(*shape: int, seed: int = 0) -> Tensor:

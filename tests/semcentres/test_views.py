@@ -4,10 +4,11 @@ import math
 
 import pytest
 import torch
-from semcentres.randomness import generator
-from semcentres.views import JitterColumns, RandomView, plain
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
+
+from semcentres.randomness import generator
+from semcentres.views import JitterColumns, RandomView, plain
 
 ALL = RandomView(
     crop=0.5, stretch=1.3, rotate=15.0, translate=0.1, flip=0.5,

@@ -1,0 +1,36 @@
+"""Class names in, unit vectors out: fixed centres to train toward, from any builder.
+
+    from centre_builders import Word2Vec, build_bank
+
+    bank = build_bank(Word2Vec(), ["cat", "dog", "zebra"])
+    bank.vectors                       # float32 [3 50], unit rows
+    bank.geometry().safe_temperature   # of the soft-min over them
+    bank.save("animals.safetensors")
+
+This package stands alone: it needs numpy and safetensors, and each builder its own library.
+"""
+
+from importlib import import_module
+from typing import Any
+
+_HOMES = {
+    "CentreBank": "bank",
+    "build_bank": "bank",
+    "CentreBuilder": "protocol",
+    "RawCentres": "protocol",
+    "Geometry": "geometry",
+    "InputError": "errors",
+    "OneHot": "one_hot",
+    "RandomOrthogonal": "random_orthogonal",
+    "Sentence": "sentence",
+    "Word2Vec": "word2vec",
+}
+
+__all__ = list(_HOMES)
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """Import what is asked for when it is asked for."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

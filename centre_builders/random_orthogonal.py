@@ -1,0 +1,44 @@
+"""Random orthogonal centres, or the best spread of several draws where there is no room."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from centre_builders.protocol import RawCentres
+from centre_builders.sphere import largest_cosine, normalise
+
+NUM_DRAWS = 10
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomOrthogonal:
+    """Random directions that carry no meaning.
+
+    Args:
+        dimension: width. Up to `dimension` classes get orthogonal centres, uniformly
+            distributed over all such sets; more classes get random unit vectors, of ten draws
+            the one whose largest cosine is least, and the provenance says so.
+    """
+
+    dimension: int = 64
+
+    def build(self, names: Sequence[str], *, seed: int) -> RawCentres:
+        """Return random unit vectors, orthogonal where there is room."""
+        num, rng = len(names), np.random.default_rng(seed)
+        if num <= self.dimension:
+            return RawCentres(_orthogonal(num, self.dimension, rng), tuple(names))
+        draws = (normalise(rng.standard_normal((num, self.dimension))) for _ in range(NUM_DRAWS))
+        best = min(draws, key=largest_cosine)
+        said = f"{num} classes in {self.dimension} dimensions: not orthogonal"
+        return RawCentres(
+            best, tuple(names), {"spread": f"{said}, largest cosine {largest_cosine(best):.3f}"}
+        )
+
+
+def _orthogonal(num: int, dimension: int, rng: np.random.Generator) -> Float[np.ndarray, "K D"]:
+    """Return K orthonormal rows, Haar distributed (Mezzadri 2007, arXiv:math-ph/0609050)."""
+    q, r = np.linalg.qr(rng.standard_normal((dimension, num)))
+    # Without the signs of R's diagonal the distribution depends on LAPACK's convention.
+    return (q * np.sign(np.diag(r))).T

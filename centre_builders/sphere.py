@@ -1,0 +1,35 @@
+"""Vectors on the unit sphere, in float64.
+
+Dimensions: K vectors, D width.
+"""
+
+import numpy as np
+from jaxtyping import Float
+
+from centre_builders.errors import InputError
+
+BLOCK = 2048
+
+
+def normalise(vectors: Float[np.ndarray, "K D"]) -> Float[np.ndarray, "K D"]:
+    """Return the rows scaled to length 1.
+
+    Raises:
+        InputError: a row is zero or not finite.
+    """
+    vectors = np.asarray(vectors, dtype=np.float64)
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    bad = ~np.isfinite(lengths[:, 0]) | (lengths[:, 0] < 1e-12)
+    if bad.any():
+        raise InputError(f"row {int(bad.argmax())} has no direction: it is zero or not finite")
+    return vectors / lengths
+
+
+def largest_cosine(unit: Float[np.ndarray, "K D"]) -> float:
+    """Return the largest cosine of two different rows, block by block; -1 for a single row."""
+    largest = -1.0
+    for start in range(0, len(unit), BLOCK):
+        cosines = unit[start : start + BLOCK] @ unit[start:].T
+        cosines[np.tril_indices(*cosines.shape[:1], m=cosines.shape[1])] = -np.inf
+        largest = max(largest, float(cosines.max(initial=-1.0)))
+    return largest

@@ -1,0 +1,6 @@
+#!/usr/bin/env bash
+# Set up, then run the tests with their doctests; arguments go to pytest.
+source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" test
+cd "$root"
+# Two workers of one thread each would fight over two cores; one process with two threads does not.
+exec env HF_HUB_OFFLINE=1 python -m pytest "$@"

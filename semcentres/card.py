@@ -1,0 +1,104 @@
+"""The model card that a run folder opens with: what was trained, on what, how well, what not."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from semcentres.settings import TrainConfig
+
+CARD = """\
+# {data} by {kind} centres
+
+An image encoder trained by semcentres: it maps an image to a unit vector of {dimension} numbers,
+and the class of an image is the class whose centre is nearest.
+
+## Results on {num_images:,} {split} images (seed {seed})
+
+| measure | value |
+|---|---|
+{table}
+
+Recall, R-precision and MAP@R: each image is a query among the other {split} images. kNN: gallery
+of {num_gallery:,} training images with their true labels, also those that training did not see.
+Alignment: mean squared distance of two views of an image; uniformity: log of the mean of
+exp(-2 d^2) over pairs (arXiv:2005.10242). Cluster energy: sum over classes of the mean squared
+distance to the nearest centre.
+
+![centres and class means](report/gram.png)
+![confusion](report/confusion.png)
+![retrieval](report/gallery.png)
+
+## Training
+
+- data: {data} from {origin}; {num_labelled:,} labelled and {num_unlabelled:,} unlabelled images
+- classes: {classes}
+- centres: {builder}, conditioning {steps}; mean cosine {mean_cosine:.3f}, largest
+  {max_cosine:.3f}, safe temperature {safe_temperature:.3f}
+- encoder: {encoder}, {num_parameters:,} parameters
+- objective: {objective}
+- {num_steps:,} steps of {labelled_batch} + {unlabelled_batch} images in {num_views} views
+
+All settings are in `config.yaml`; the same command with the same seed gives the same weights on
+the same machine.
+
+## Limits
+
+One seed and one data set; the numbers say nothing about other images. The nearest centre is
+always one of the {num_classes} classes, also for an image of none of them.
+
+## Use
+
+```python
+import semcentres
+
+model = semcentres.load("{path}")
+model.predict(images)  # uint8 tensor [N {channels} H W] -> class names
+model.embed(images)    # -> float32 [N {dimension}]
+```
+"""
+
+
+MEASURES = {
+    "nearest_centre_accuracy": "nearest-centre accuracy",
+    "knn_accuracy": "kNN accuracy (k=20)",
+    "recall_at_1": "Recall@1",
+    "recall_at_5": "Recall@5",
+    "recall_at_10": "Recall@10",
+    "r_precision": "R-precision",
+    "map_at_r": "MAP@R",
+    "alignment": "alignment",
+    "uniformity": "uniformity",
+    "cluster_energy": "hard cluster energy",
+}
+
+
+def model_card(results: Mapping[str, Any], config: TrainConfig, *, path: str) -> str:
+    """Return the card's Markdown.
+
+    Args:
+        results: what `assess` measured.
+        config: what the run was made with.
+        path: of the run folder, as the user wrote it.
+    """
+    table = "\n".join(f"| {label} | {results[key]:.4f} |" for key, label in MEASURES.items())
+    builder = config.centres.builder
+    return CARD.format(
+        **results,
+        table=table,
+        kind=builder["_target_"].split(".")[-2] if builder else "given",
+        classes=", ".join(results["class_names"]),
+        num_classes=len(results["class_names"]),
+        encoder=_call(config.encoder),
+        objective=_call(config.objective),
+        num_steps=config.trainer.steps,
+        labelled_batch=config.trainer.labelled_batch,
+        unlabelled_batch=config.trainer.unlabelled_batch,
+        num_views=len(config.views),
+        path=path,
+    )
+
+
+def _call(component: Mapping[str, Any]) -> str:
+    """Return a component as the call that makes it."""
+    name = component["_target_"].rpartition(".")[2]
+    keywords = [f"{k}={v}" for k, v in component.items() if not k.startswith("_")]
+    return f"`{name}({', '.join(keywords)})`"

@@ -1,0 +1,152 @@
+"""What a run folder holds, how it is written, and where a run resumes.
+
+runs/a/
+  config.yaml            the composed configuration
+  centres.safetensors    the bank of centres
+  checkpoints/step-…/    state to resume from, whole or absent, the newest two
+  model.safetensors      weights for inference, with all that is needed to load them
+  metrics.jsonl          one record a logged step
+  metrics.json           the results
+  index/                 FAISS index of the training images' embeddings
+  README.md              model card
+  report/                pictures
+"""
+
+import fcntl
+import json
+import logging
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from centre_builders.artefact import sweep, verify_folder, write_file, write_folder
+from centre_builders.errors import CorruptArtefact, InputError, UsageError
+
+log = logging.getLogger(__name__)
+
+STATE = "state.pt"
+
+Record = dict[str, int | float]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The paths of one run and the rules by which they are written."""
+
+    path: Path
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def report(self) -> Path:
+        """Folder of the pictures."""
+        return self.path / "report"
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Hold the folder against a second process.
+
+        Raises:
+            UsageError: another process is training into it.
+        """
+        self.path.mkdir(parents=True, exist_ok=True)
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UsageError(
+                    f"{self.path} is in use by another process; wait for it or set run_dir"
+                ) from error
+            sweep(self.path)
+            sweep(self.checkpoints)
+            yield
+
+    def save_checkpoint(
+        self, state: Mapping[str, Any], *, step: int, about: dict[str, Any]
+    ) -> Path:
+        """Write a checkpoint whole, then remove all but the newest two."""
+        target = self.checkpoints / f"step-{step:08d}"
+        with write_folder(target, about={"step": step, **about}) as folder:
+            torch.save(dict(state), folder / STATE)
+        for old in self.steps()[:-2]:
+            shutil.rmtree(old)
+        return target
+
+    def steps(self) -> list[Path]:
+        """Return the checkpoint folders, oldest first."""
+        return sorted(self.checkpoints.glob("step-*"))
+
+    def newest_checkpoint(self, about: Mapping[str, Any]) -> tuple[int, dict[str, Any]] | None:
+        """Return step and state of the newest whole checkpoint, None where there is none.
+
+        A damaged checkpoint is named and the one before it is taken.
+
+        Args:
+            about: what the checkpoint must have been made with (bank, data, configuration).
+
+        Raises:
+            CorruptArtefact: there are checkpoints and all are damaged.
+            InputError: the checkpoint was made with something else; the differences are listed.
+        """
+        folders = self.steps()
+        for folder in reversed(folders):
+            try:
+                made_with = verify_folder(folder)["about"]
+            except CorruptArtefact as error:
+                log.warning("%s; taking the checkpoint before it", error)
+                continue
+            _compare(folder, made_with, about)
+            state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+            return made_with["step"], state
+        if folders:
+            raise CorruptArtefact(
+                f"all of {self.checkpoints} is damaged; set restart=true to begin again"
+            )
+        return None
+
+    def clear(self) -> None:
+        """Remove what an earlier run left, so that this one begins at step 0."""
+        for name in ("checkpoints", "report", "index", "tensorboard"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+        for name in ("metrics.jsonl", "metrics.json", "model.safetensors", "README.md"):
+            (self.path / name).unlink(missing_ok=True)
+
+    def write_json(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a JSON file whole."""
+        write_file(self.path / name, (json.dumps(content, indent=2) + "\n").encode())
+
+    def records(self) -> list[Record]:
+        """Return what metrics.jsonl holds, leaving out a last line that a kill cut off."""
+        path = self.path / "metrics.jsonl"
+        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+
+    def keep_records(self, step: int) -> None:
+        """Drop the records after `step`: a resumed run writes them again."""
+        kept = [json.dumps(record) + "\n" for record in self.records() if record["step"] <= step]
+        write_file(self.path / "metrics.jsonl", "".join(kept).encode())
+
+    def append_record(self, record: Record) -> None:
+        """Append one line to metrics.jsonl."""
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(json.dumps(record) + "\n")
+
+
+def _compare(folder: Path, made_with: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+    different = [key for key in wanted if made_with.get(key) != wanted[key]]
+    if different:
+        details = "; ".join(
+            f"{k}: {made_with.get(k)!r} there, {wanted[k]!r} now" for k in different
+        )
+        raise InputError(
+            f"{folder} was made with other settings ({details});"
+            " choose another run_dir, or set restart=true to begin again"
+        )

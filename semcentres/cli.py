@@ -1,0 +1,127 @@
+"""The command `semcentres`: a verb, then `key=value` words in Hydra's form.
+
+Nothing heavy is imported before it is needed: the help answers at once.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+HELP = """\
+semcentres: image encoders trained toward fixed centres made from class names
+
+  semcentres centres   names to unit vectors: geometry, safe temperature, a bank file
+  semcentres train     train an encoder toward the centres, then evaluate it
+  semcentres evaluate  evaluate a trained run: retrieval, kNN, nearest centre, pictures
+  semcentres embed     write embeddings of a split
+  semcentres doctor    versions, devices and paths
+
+Words are key=value, in Hydra's form:
+  semcentres centres centres=sentence 'names=[cat,dog,zebra]' out=animals.safetensors
+  semcentres train centres=word2vec data=fashion_mnist data.labels_per_class=10
+  semcentres train -m centres=one_hot,word2vec seed=0,1,2
+  semcentres train data=folder data.root=~/pictures run_dir=runs/mine
+  semcentres evaluate run_dir=runs/mine
+
+  semcentres VERB --help   the verb's groups, their options and all keys with their values
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return the exit code.
+
+    0 done; 2 bad configuration or usage; 3 bad input; 4 numeric failure; 5 no space left;
+    130 and 143 stopped by a signal, after saving.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if not words or words[0] in ("-h", "--help", "help"):
+        sys.stdout.write(HELP)
+        return 0
+    verb, *rest = words
+    if verb == "--version":
+        from importlib.metadata import version
+
+        sys.stdout.write(f"semcentres {version('semcentres')}\n")
+        return 0
+    return _guarded(lambda: _run(verb, rest))
+
+
+def _guarded(work: Callable[[], Any]) -> int:
+    """Turn what a user can mend into one line on standard error and an exit code."""
+    from centre_builders.errors import InputError
+    from semcentres.interrupt import Stopped
+
+    try:
+        work()
+    except InputError as error:
+        return _complain(str(error), error.exit_code)
+    except Stopped as error:
+        return _complain(f"{error}; the same command goes on from there", error.exit_code)
+    except KeyboardInterrupt:
+        return _complain("interrupted", 130)
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    return 0
+
+
+def _complain(message: str, code: int) -> int:
+    sys.stderr.write(f"semcentres: {' '.join(message.split())}\n")
+    return code
+
+
+def _run(verb: str, words: list[str]) -> None:
+    from centre_builders.errors import UsageError
+    from semcentres import show
+
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    logging.getLogger("semcentres").setLevel(logging.INFO)
+    logging.getLogger("lightning").setLevel(logging.WARNING)
+    if verb == "doctor":
+        show.doctor()
+        return
+    from semcentres.settings import SCHEMAS
+
+    if verb not in SCHEMAS:
+        raise UsageError(f"no verb {verb!r}; there are {', '.join(SCHEMAS)}, doctor")
+    if {"-h", "--help"} & set(words):
+        show.verb_help(verb)
+    elif {"-m", "--multirun"} & set(words):
+        _sweep(verb, words)
+    else:
+        _call(verb, words)
+
+
+def _call(verb: str, words: Sequence[str]) -> None:
+    """Compose, do the verb and show what came of it."""
+    from semcentres import show, verbs
+    from semcentres.compose import compose_settings
+
+    result = getattr(verbs, verb)(compose_settings(verb, words))
+    getattr(show, verb)(result)
+
+
+def _sweep(verb: str, words: Sequence[str]) -> None:
+    """Hand a sweep to Hydra, whose sweepers and launchers know how to run many jobs."""
+    import hydra
+    from omegaconf import DictConfig
+
+    from semcentres import show, verbs
+    from semcentres.compose import config_folder, register_schemas, to_settings
+
+    register_schemas()
+
+    @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=verb)
+    def job(config: DictConfig) -> None:
+        getattr(show, verb)(getattr(verbs, verb)(to_settings(config)))
+
+    quiet = ["hydra.output_subdir=null", "hydra.sweep.dir=.", "hydra.sweep.subdir=."]
+    sys.argv = [f"semcentres {verb}", *words, *quiet]
+    job()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

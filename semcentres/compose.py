@@ -1,0 +1,121 @@
+"""From `key=value` words to a checked configuration, with errors that say what exists."""
+
+import re
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, cast
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from centre_builders.errors import InputError, UsageError
+from semcentres.settings import SCHEMAS, TrainConfig
+
+
+def config_folder() -> Path:
+    """Return the folder of YAML files: inside the wheel, or beside the package in a checkout."""
+    package = Path(__file__).resolve().parent
+    shipped = package / "conf"
+    return shipped if shipped.is_dir() else package.parent / "conf"
+
+
+def compose_config(verb: str, words: Sequence[str]) -> DictConfig:
+    """Return the configuration of a verb, changed by `key=value` words.
+
+    Raises:
+        UsageError: a key, group or value does not exist; the message says what does.
+    """
+    try:
+        config = _compose(verb, words)
+        OmegaConf.resolve(config)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UsageError(_explain(verb, words, error)) from error
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise UsageError(f"{verb} needs {', '.join(f'{key}=...' for key in missing)}")
+    return config
+
+
+def _compose(verb: str, words: Sequence[str]) -> DictConfig:
+    register_schemas()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_folder()), version_base="1.3"):
+        return compose(verb, overrides=list(words))
+
+
+def defaults(verb: str) -> DictConfig:
+    """Return the configuration of a verb as it is without any word."""
+    return _compose(verb, [])
+
+
+def register_schemas() -> None:
+    """Make the dataclasses of `settings` known to Hydra, by the names that the YAML gives them."""
+    for verb, schema in SCHEMAS.items():
+        ConfigStore.instance().store(name=f"schema_{verb}", node=schema)
+
+
+def options(group: str) -> list[str]:
+    """Return the names of a group's YAML files."""
+    return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
+
+
+def _explain(verb: str, words: Sequence[str], error: Exception) -> str:
+    """Say in one line which word is wrong and what exists in its place."""
+    for word in words:
+        key, _, value = word.partition("=")
+        key = key.lstrip("+~")
+        if (config_folder() / key).is_dir() and value not in options(key):
+            return f"{word}: no such {key}; there are {', '.join(options(key))}"
+        if f"'{key}'" in str(error) or f"override '{key}'" in str(error):
+            return f"{word}: no key {key}{_existing(verb, words, key)}"
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return re.sub(r"\s+", " ", "; ".join(lines[:2]))
+
+
+def _existing(verb: str, words: Sequence[str], key: str) -> str:
+    """List the keys beside a wrong one, the nearest first."""
+    good = [word for word in words if (config_folder() / word.partition("=")[0]).is_dir()]
+    try:
+        node = _compose(verb, good)
+    except (HydraException, OmegaConfBaseException):
+        return ""
+    parent, _, last = key.rpartition(".")
+    place = OmegaConf.select(node, parent) if parent else node
+    if not isinstance(place, DictConfig):
+        return ""
+    keys = [str(k) for k in place]
+    near = get_close_matches(last, keys, n=1)
+    hint = f"; did you mean {'.'.join(filter(None, (parent, near[0])))}?" if near else ""
+    return f"{hint}; {parent or verb} has {', '.join(sorted(keys))}"
+
+
+def to_settings(config: DictConfig) -> Any:  # noqa: ANN401
+    """Return the verb's dataclass, with components as plain dicts."""
+    return OmegaConf.to_object(config)
+
+
+def compose_settings(verb: str, words: Sequence[str]) -> Any:  # noqa: ANN401
+    """Return the dataclass of a verb's configuration; see `compose_config`."""
+    return to_settings(compose_config(verb, words))
+
+
+def load_config(path: Path) -> TrainConfig:
+    """Return the configuration that a run folder holds.
+
+    Raises:
+        InputError: it is missing or is not one of ours.
+    """
+    if not path.is_file():
+        raise InputError(f"{path.parent} is not a run folder, it has no {path.name}; train first")
+    try:
+        read = yaml.safe_load(path.read_text())
+        config = OmegaConf.merge(OmegaConf.structured(TrainConfig), read)
+        return cast(TrainConfig, OmegaConf.to_object(config))
+    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
+        raise InputError(f"{path} is not a run's configuration ({error})") from error

@@ -1,0 +1,40 @@
+"""Encoder over images: embeddings in the images' order.
+
+Dimensions: N images, C channels, H by W pixels, D embedding width.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from semcentres.views import plain
+
+
+@torch.inference_mode()
+def embed(
+    encoder: nn.Module,
+    images: Tensor,
+    *,
+    view: Callable[[Tensor, int], Tensor] | None = None,
+    batch_size: int = 1024,
+) -> np.ndarray:
+    """Return the unit embeddings of images as float32 [N D].
+
+    Args:
+        encoder: put in evaluation mode; the work is done on its device.
+        images: uint8 [N C H W], or floats [N F] for plain vectors.
+        view: batch of images and its number to what the encoder takes; None changes nothing.
+        batch_size: images a pass; the memory needed beside the result does not depend on N.
+    """
+    encoder.eval()
+    device = next(encoder.parameters()).device
+    parts = []
+    for number, batch in enumerate(images.split(batch_size)):
+        inputs = batch.to(device)
+        inputs = plain(inputs) if view is None else view(inputs, number)
+        if inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        parts.append(encoder(inputs).cpu())
+    return torch.cat(parts).numpy()

@@ -1,0 +1,48 @@
+"""How well predicted labels agree with the true ones.
+
+Dimensions: N images, K classes.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float64, Int, Int64
+from sklearn.metrics import confusion_matrix
+
+from centre_builders.errors import InputError
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Agreement of predictions with labels.
+
+    Attributes:
+        accuracy: share of images that are right, in [0, 1].
+        per_class: the same of each class's images; nan for a class without images.
+        confusion: images by true class (row) and predicted class (column).
+    """
+
+    accuracy: float
+    per_class: Float64[np.ndarray, " K"]
+    confusion: Int64[np.ndarray, "K K"]
+
+
+def classify(
+    predicted: Int[np.ndarray, " _N"], labels: Int[np.ndarray, " _N"], *, num_classes: int
+) -> Classification:
+    """Return the agreement of N predictions with N labels, both in [0, K).
+
+    Raises:
+        InputError: there are no images, the lengths differ, or a label is out of range.
+    """
+    if len(predicted) != len(labels) or len(labels) == 0:
+        raise InputError(f"got {len(predicted)} predictions for {len(labels)} labels")
+    for name, values in (("predictions", predicted), ("labels", labels)):
+        if values.min() < 0 or values.max() >= num_classes:
+            raise InputError(
+                f"{name} go from {values.min()} to {values.max()}, wanted 0 to {num_classes - 1}"
+            )
+    confusion = confusion_matrix(labels, predicted, labels=np.arange(num_classes))
+    right, size = np.diag(confusion), confusion.sum(axis=1)
+    per_class = np.where(size > 0, right / np.maximum(size, 1), np.nan)
+    return Classification(float(right.sum() / size.sum()), per_class, confusion)

@@ -1,0 +1,116 @@
+"""From settings to the parts of a run: source, split, bank, and what must hold between them."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from centre_builders.bank import CentreBank, build_bank
+from centre_builders.errors import InputError, UsageError
+from centre_builders.vocabulary import check_names
+from semcentres.components import build
+from semcentres.data.source import ImageSet, Source
+from semcentres.data.split import Split, split_labels
+from semcentres.settings import CentresSettings, DataSettings, TrainConfig
+
+log = logging.getLogger(__name__)
+
+
+def make_source(settings: DataSettings) -> Source:
+    """Return the data that the settings name."""
+    source: Source = build(settings.source)
+    return replace(source, class_names=tuple(check_names(source.class_names)))
+
+
+def make_bank(settings: CentresSettings, names: Sequence[str], *, seed: int) -> CentreBank:
+    """Return the centres of the names, from a bank file or from a builder.
+
+    Raises:
+        InputError: the bank file lacks a name, or has another width than asked.
+    """
+    if settings.bank is None:
+        if settings.builder is None:
+            raise UsageError("centres=bank needs centres.bank=FILE, made by semcentres centres")
+        return build_bank(
+            build(settings.builder),
+            names,
+            seed=seed,
+            dimension=settings.dimension,
+            remove_mean=settings.remove_mean,
+        )
+    bank = CentreBank.load(Path(settings.bank))
+    lacking = [name for name in names if name not in bank.names]
+    if lacking:
+        raise InputError(
+            f"{settings.bank} has no centre for {', '.join(map(repr, lacking))}; it has"
+            f" {', '.join(map(repr, bank.names[:20]))}: build a bank from the data's class names"
+        )
+    if settings.dimension not in (None, bank.dimension):
+        raise InputError(
+            f"{settings.bank} has {bank.dimension} dimensions, centres.dimension asks for"
+            f" {settings.dimension}; leave it out, or build the bank anew"
+        )
+    return bank.select(names)
+
+
+def make_split(config: TrainConfig, source: Source) -> Split:
+    """Return which training images are labelled, unlabelled and held out."""
+    return split_labels(
+        source,
+        labels_per_class=config.data.labels_per_class,
+        validation=config.data.validation,
+        seed=config.seed,
+    )
+
+
+def select(source: Source, split: Split, name: str) -> tuple[ImageSet, torch.Tensor]:
+    """Return the images of a split by its name, and their rows."""
+    if name == "test":
+        return source.test, torch.arange(len(source.test))
+    if name not in ("train", "validation"):
+        raise UsageError(f"split={name}: there are train, validation, test")
+    rows = torch.cat([split.labelled, split.unlabelled]).sort().values
+    rows = rows if name == "train" else split.validation
+    if not len(rows):
+        raise UsageError("the run kept no validation images; train with data.validation=5000")
+    return ImageSet(source.train.images[rows], source.train.labels[rows]), rows
+
+
+def check_temperature(temperature: float | None, bank: CentreBank, *, force: bool) -> None:
+    """Refuse a soft-min that the bank's centres cannot keep apart.
+
+    Raises:
+        InputError: the temperature is above the safe one and not forced.
+    """
+    if temperature is None:
+        return
+    safe = bank.geometry().safe_temperature
+    if temperature <= safe:
+        return
+    message = (
+        f"objective.temperature={temperature} is above {safe:.3f}, the highest at which the"
+        " soft-min of these centres still has its minima at the centres; above it unlabelled"
+        " images collapse between them"
+    )
+    if not force:
+        raise InputError(
+            f"{message}: lower it, take centres further apart (centres.remove_mean=true where the"
+            " names are text), or set force_temperature=true"
+        )
+    log.warning("%s (forced)", message)
+
+
+def describe(config: TrainConfig, source: Source, split: Split, bank: CentreBank) -> str:
+    """Return in one line what a training run is about to do."""
+    loop = config.trainer
+    unlabelled = loop.unlabelled_batch if len(split.unlabelled) else 0
+    crops = loop.steps * len(config.views) * (loop.labelled_batch + unlabelled)
+    passes = loop.steps * unlabelled / max(1, len(split.unlabelled))
+    return (
+        f"{source.name}: {len(split.labelled):,} labelled, {len(split.unlabelled):,} unlabelled"
+        f" images, {len(bank.names)} classes in {bank.dimension} dimensions; batch"
+        f" {loop.labelled_batch}+{unlabelled} in {len(config.views)} views, {loop.steps:,} steps ="
+        f" {crops:,} image crops, {passes:.1f} passes over the unlabelled"
+    )

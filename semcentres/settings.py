@@ -1,0 +1,105 @@
+"""The schema that each verb's YAML must fit; its field comments are the configuration reference.
+
+Components (a source, a builder, a view, an encoder, an objective) are mappings with a `_target_`
+and keyword arguments; the rest is typed here.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass
+class DataSettings:
+    """Where images come from and which labels are seen."""
+
+    source: Any = MISSING  # component: keyword arguments -> Source
+    root: str | None = None  # folder of the data; None looks in the usual places
+    labels_per_class: int | None = None  # labelled images a class; None takes all labels
+    validation: int = 0  # training images kept out of training, to tune on
+
+
+@dataclass
+class CentresSettings:
+    """How class names become unit vectors."""
+
+    builder: Any = None  # component: names -> raw vectors
+    bank: str | None = None  # a bank file to take instead of building one
+    dimension: int | None = None  # width of the centres; None keeps the builder's own
+    remove_mean: bool | None = None  # None: where the vectors come from text
+
+
+@dataclass
+class TrainerSettings:
+    """The loop; every length is in steps."""
+
+    steps: int = 2000
+    labelled_batch: int = 64
+    unlabelled_batch: int = 448  # 0 trains on labels alone
+    learning_rate: float = 3e-3  # AdamW; linear warm-up, then cosine to 0
+    weight_decay: float = 1e-2
+    warmup_steps: int = 50
+    ema_decay: float = 0.99  # of the averaged encoder, which is the one that is kept
+    teacher: bool = False  # the averaged encoder embeds the first view of unlabelled images
+    log_every: int = 50
+    checkpoint_every: int = 500
+    device: str = "auto"  # auto, cpu, cuda, mps
+    devices: int = 1  # processes of this node, under torchrun
+    strategy: str = "auto"  # auto, ddp, fsdp
+    precision: str = "auto"  # auto is bf16-mixed where the hardware has it, else 32-true
+
+
+@dataclass
+class TrainConfig:
+    """`semcentres train`."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    centres: CentresSettings = field(default_factory=CentresSettings)
+    views: dict[str, Any] = MISSING  # name -> component: images, generator -> view
+    encoder: Any = MISSING  # component: channels, dimension -> backbone
+    objective: Any = MISSING  # component: EmbeddedBatch -> terms
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    seed: int = 0
+    run_dir: str | None = None  # None: runs/<data>-<centres>-seed<seed>-<hash of the settings>
+    restart: bool = False  # begin at step 0 and overwrite what the run folder holds
+    force_temperature: bool = False  # train above the bank's safe temperature
+    split: str = "test"  # what is reported at the end: test or validation
+
+
+@dataclass
+class CentresConfig:
+    """`semcentres centres`."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    centres: CentresSettings = field(default_factory=CentresSettings)
+    names: list[Any] | None = None  # class names, in place of the data's
+    names_file: str | None = None  # a text file with a name a line, or a JSON list
+    out: str | None = None  # file to write the bank to; None writes none
+    seed: int = 0
+
+
+@dataclass
+class EvaluateConfig:
+    """`semcentres evaluate`."""
+
+    run_dir: str = MISSING  # a run folder made by train
+    bank: str | None = None  # other centres to classify by; None takes the run's own
+    split: str = "test"  # test or validation
+
+
+@dataclass
+class EmbedConfig:
+    """`semcentres embed`."""
+
+    run_dir: str = MISSING  # a run folder made by train
+    split: str = "test"  # train, test or validation
+    out: str | None = None  # folder to write to; None: <run_dir>/embeddings/<split>
+
+
+SCHEMAS = {
+    "train": TrainConfig,
+    "centres": CentresConfig,
+    "evaluate": EvaluateConfig,
+    "embed": EmbedConfig,
+}

@@ -1,0 +1,112 @@
+"""What a person sees of a verb's result: tables on standard output."""
+
+import platform
+import sys
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from centre_builders.bank import CentreBank
+from semcentres.card import MEASURES
+
+VERSIONS = ("semcentres", "torch", "torchvision", "lightning", "sentence-transformers", "gensim")
+
+
+def centres(bank: CentreBank) -> None:
+    """Print what a bank looks like."""
+    geometry = bank.geometry()
+    console = Console()
+    console.print(
+        f"{len(bank.names)} centres in {bank.dimension} dimensions"
+        f" by {bank.provenance['builder']}, fingerprint {bank.fingerprint[:12]}"
+    )
+    table = Table("mean cosine", "max cosine", "safe temperature")
+    numbers = (geometry.mean_cosine, geometry.max_cosine, geometry.safe_temperature)
+    table.add_row(*(f"{number:.3f}" for number in numbers))
+    console.print(table)
+    pairs = Table("nearest pairs", "", "cosine")
+    for first, second, cosine in geometry.nearest_pairs:
+        pairs.add_row(first, second, f"{cosine:.3f}")
+    console.print(pairs)
+
+
+def train(outcome: tuple[Any, Mapping[str, Any]]) -> None:
+    """Print a run's results and where its files are."""
+    run, results = outcome
+    console = Console()
+    table = Table(title=results_title(results))
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    for key, label in MEASURES.items():
+        table.add_row(label, f"{results[key]:.4f}")
+    console.print(table)
+    console.print(f"results   {run.path / 'metrics.json'}", soft_wrap=True)
+    console.print(f"pictures  {run.report}", soft_wrap=True)
+
+
+evaluate = train
+
+
+def embed(folder: Path) -> None:
+    """Print where the embeddings are."""
+    sys.stdout.write(f"{folder}\n")
+
+
+def results_title(results: Mapping[str, Any]) -> str:
+    """Return what was measured on what."""
+    return f"{results['num_images']:,} {results['split']} images of {results['data']}"
+
+
+def doctor() -> None:
+    """Print versions, devices and paths, in about ten lines."""
+    import torch
+
+    from semcentres.compose import config_folder
+    from semcentres.trainer import _has_bf16
+
+    bf16 = "yes" if _has_bf16("auto") else "no"
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    lines = {
+        "python": f"{platform.python_version()} on {platform.platform()}",
+        "packages": ", ".join(f"{name} {_version(name)}" for name in VERSIONS),
+        "faiss": _faiss(),
+        "cpu": f"{torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}",
+        "gpu": ", ".join(gpus) or "none",
+        "bf16": f"native: {bf16} (trainer.precision=auto takes it where it is native)",
+        "configuration": str(config_folder()),
+        "run folders": str(Path("runs").resolve()),
+    }
+    for name, text in lines.items():
+        sys.stdout.write(f"{name:<14}{text}\n")
+
+
+def verb_help(verb: str) -> None:
+    """Print a verb's groups, their options, and all its keys with their values."""
+    from omegaconf import OmegaConf
+
+    from semcentres.compose import config_folder, defaults, options
+
+    groups = sorted(p.name for p in config_folder().iterdir() if p.is_dir())
+    config = defaults(verb)
+    sys.stdout.write(f"semcentres {verb} key=value ...\n\ngroups (group=option):\n")
+    for group in groups:
+        if group in config or (group == "experiment" and verb == "train"):
+            sys.stdout.write(f"  {group}: {', '.join(options(group))}\n")
+    sys.stdout.write(f"\nkeys and their values:\n{OmegaConf.to_yaml(config)}")
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "missing"
+
+
+def _faiss() -> str:
+    from semcentres.index import describe
+
+    return describe()

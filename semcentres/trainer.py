@@ -1,0 +1,272 @@
+"""One loop: batch, views, objective, step, log, save, stop. It knows no objective by name.
+
+Every random draw is a function of (seed, step), so that a resumed run ends with the same bits as
+an uninterrupted one on the same machine and number of threads.
+"""
+
+import logging
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
+from torch.optim.swa_utils import AveragedModel
+
+from centre_builders.errors import NumericError
+from semcentres.checkpoint import Record, RunFolder
+from semcentres.data.source import ImageSet
+from semcentres.data.stream import Stream
+from semcentres.interrupt import Stopped, interrupts
+from semcentres.objectives.batch import EmbeddedBatch, Objective
+from semcentres.progress import Progress
+from semcentres.randomness import generator
+from semcentres.settings import TrainerSettings
+from semcentres.views import View
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a run trains on; all of it arrives from outside.
+
+    Args:
+        images: the training images; they stay on the training device.
+        labelled: stream of their labelled rows.
+        unlabelled: stream of their unlabelled rows; may be empty.
+        views: one random view or more; every image of a batch is seen through each.
+        centres: unit rows [K D].
+        seed: of all draws.
+    """
+
+    images: ImageSet
+    labelled: Stream
+    unlabelled: Stream
+    views: Sequence[View]
+    centres: Tensor
+    seed: int
+
+
+class Trainer:
+    """An encoder in training, with all that a checkpoint must hold."""
+
+    def __init__(
+        self,
+        task: Task,
+        encoder: nn.Module,
+        objective: Objective,
+        settings: TrainerSettings,
+    ) -> None:
+        self.settings = settings
+        self.fabric = make_fabric(settings)
+        device = self.fabric.device
+        self.task = _on_device(task, device)
+        self.objective = objective.to(device) if isinstance(objective, nn.Module) else objective
+        encoder = encoder.to(device, memory_format=torch.channels_last)
+        average = partial(moving_average, decay=settings.ema_decay)
+        self.teacher = AveragedModel(encoder, multi_avg_fn=average, use_buffers=True)
+        self.teacher.requires_grad_(requires_grad=False).eval()
+        optimiser = torch.optim.AdamW(
+            encoder.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+        rate = partial(learning_rate_factor, num_steps=settings.steps, warmup=settings.warmup_steps)
+        self.scheduler = LambdaLR(optimiser, rate)
+        self.raw_encoder = encoder
+        self.encoder, self.optimiser = self.fabric.setup(encoder, optimiser)
+
+    def fit(
+        self,
+        run: RunFolder,
+        *,
+        about: Mapping[str, Any],
+        evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
+    ) -> nn.Module:
+        """Train to the last step, from the newest checkpoint of `run` if there is one.
+
+        Args:
+            run: where checkpoints and records go.
+            about: what the run is made with; a checkpoint made with something else is refused.
+            evaluate: called on the averaged encoder at every checkpoint; its numbers are logged.
+
+        Returns:
+            The averaged (EMA) encoder.
+
+        Raises:
+            Stopped: SIGTERM or SIGINT arrived; a checkpoint holds all that was done.
+            NumericError: the loss became infinite or not a number.
+        """
+        settings = self.settings
+        start = self._resume(run, about)
+        clock = time.monotonic()
+        with interrupts() as interrupt, Progress(settings.steps, start) as progress:
+            for step in range(start, settings.steps):
+                terms = self.step(step)
+                done = step + 1
+                last = done == settings.steps
+                if done % settings.log_every == 0 or last:
+                    record = self._record(done, terms)
+                    run.append_record(record)
+                    rate = (done - start) * self._batch_size() / (time.monotonic() - clock)
+                    progress.show(done, record, images_per_second=rate)
+                if done % settings.checkpoint_every == 0 or last or interrupt.signum:
+                    if evaluate is not None:
+                        scores = evaluate(self.teacher.module)
+                        run.append_record({"step": done, **scores})
+                        progress.show(done, scores)
+                    self.save(run, step=done, about=about)
+                if interrupt.signum:
+                    raise Stopped(interrupt.signum, done)
+        return self.teacher.module
+
+    def step(self, step: int) -> dict[str, Tensor]:
+        """Do one optimiser step, counted from 0, and return the objective's terms."""
+        # Layers that draw (dropout) use the global generator: it too depends on (seed, step).
+        torch.manual_seed(generator(self.task.seed, step, "layers").initial_seed())
+        terms = self.objective(self._embedded_batch(step))
+        self.optimiser.zero_grad()
+        self.fabric.backward(terms["loss"])
+        self.optimiser.step()
+        self.scheduler.step()
+        self.teacher.update_parameters(self.raw_encoder)
+        return terms
+
+    def save(self, run: RunFolder, *, step: int, about: Mapping[str, Any]) -> None:
+        """Write a checkpoint; never one with a weight that is not finite."""
+        for name, weight in self.raw_encoder.state_dict().items():
+            if not weight.isfinite().all():
+                raise NumericError(
+                    f"weight {name} is not finite at step {step}; the checkpoint before it is kept;"
+                    " lower trainer.learning_rate or set trainer.precision=32-true"
+                )
+        run.save_checkpoint(self._state(), step=step, about=dict(about))
+
+    def _resume(self, run: RunFolder, about: Mapping[str, Any]) -> int:
+        found = run.newest_checkpoint(about)
+        if found is None:
+            run.keep_records(0)
+            return 0
+        step, state = found
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        run.keep_records(step)
+        log.info("resuming %s at step %d", run.path, step)
+        return step
+
+    def _parts(self) -> dict[str, Any]:
+        parts = {
+            "encoder": self.raw_encoder,
+            "teacher": self.teacher,
+            "optimiser": self.optimiser,
+            "scheduler": self.scheduler,
+        }
+        if isinstance(self.objective, nn.Module):
+            parts["objective"] = self.objective
+        return parts
+
+    def _state(self) -> dict[str, Any]:
+        return {name: part.state_dict() for name, part in self._parts().items()}
+
+    def _batch_size(self) -> int:
+        return len(self.task.labelled.at(0)) + len(self.task.unlabelled.at(0))
+
+    def _record(self, step: int, terms: Mapping[str, Tensor]) -> Record:
+        """Return the terms as numbers; this is where the host waits for the device."""
+        record = {name: value.item() for name, value in terms.items()}
+        if not all(map(math.isfinite, record.values())):
+            raise NumericError(
+                f"the loss is not finite at step {step} ({record}); the last checkpoint is kept;"
+                " lower trainer.learning_rate or set trainer.precision=32-true"
+            )
+        return {"step": step, **record, "learning_rate": self.scheduler.get_last_lr()[0]}
+
+    def _embedded_batch(self, step: int) -> EmbeddedBatch:
+        """Embed both streams' views of a step in one pass, so that they share batch statistics."""
+        task = self.task
+        share = slice(self.fabric.global_rank, None, self.fabric.world_size)
+        labelled_rows = task.labelled.at(step)[share]
+        unlabelled_rows = task.unlabelled.at(step)[share]
+        labelled = self._views(labelled_rows, step, "labelled")
+        unlabelled = self._views(unlabelled_rows, step, "unlabelled")
+        taught = [self._teach(unlabelled.pop(0))] if self.settings.teacher else []
+        sizes = [len(view) for view in (*labelled, *unlabelled)]
+        inputs = torch.cat([*labelled, *unlabelled])
+        if inputs.ndim == 4:
+            inputs = inputs.contiguous(memory_format=torch.channels_last)
+        embedded = self.encoder(inputs).split(sizes)
+        return EmbeddedBatch(
+            labelled=tuple(embedded[: len(labelled)]),
+            labels=task.images.labels[labelled_rows],
+            unlabelled=(*taught, *embedded[len(labelled) :]),
+            centres=task.centres,
+            progress=step / self.settings.steps,
+        )
+
+    def _views(self, rows: Tensor, step: int, stream: str) -> list[Tensor]:
+        images = self.task.images.images[rows]
+        device = self.fabric.device
+        keys = (self.task.seed, step, self.fabric.global_rank, stream)
+        return [
+            view(images, generator(*keys, number, device=device))
+            for number, view in enumerate(self.task.views)
+        ]
+
+    @torch.no_grad()
+    def _teach(self, inputs: Tensor) -> Tensor:
+        with self.fabric.autocast():
+            return self.teacher(inputs)
+
+
+def make_fabric(settings: TrainerSettings) -> Fabric:
+    """Return the Fabric that the settings ask for; precision "auto" is bf16 where it is native."""
+    precision = settings.precision
+    if precision == "auto":
+        precision = "bf16-mixed" if _has_bf16(settings.device) else "32-true"
+    fabric = Fabric(
+        accelerator=settings.device,
+        devices=settings.devices,
+        strategy=settings.strategy,
+        precision=precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+@torch.no_grad()
+def moving_average(
+    averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor, *, decay: float
+) -> None:
+    """Move the averaged tensors towards the current ones, in place.
+
+    The decay is min(decay, (1 + n) / (10 + n)) after n steps (the warm-up of TensorFlow's
+    ExponentialMovingAverage), so that a short run's average forgets the first random weights.
+    """
+    share = 1 - ((1 + num_averaged) / (10 + num_averaged)).clamp(max=decay)
+    for mean, value in zip(averaged, current, strict=True):
+        if mean.is_floating_point():
+            mean.lerp_(value, share.to(mean.dtype))
+        else:
+            mean.copy_(value)
+
+
+def learning_rate_factor(step: int, *, num_steps: int, warmup: int) -> float:
+    """Return the share of the learning rate at a step: linear warm-up, then cosine to 0."""
+    if step < warmup:
+        return (step + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup)))
+
+
+def _has_bf16(device: str) -> bool:
+    if device in ("auto", "cuda", "gpu") and torch.cuda.is_available():
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
+
+
+def _on_device(task: Task, device: torch.device) -> Task:
+    images = ImageSet(task.images.images.to(device), task.images.labels.to(device))
+    return replace(task, images=images, centres=task.centres.to(device))

@@ -1,0 +1,181 @@
+"""What the command does, verb by verb, as functions of a checked configuration."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+
+from centre_builders.artefact import write_file, write_folder
+from centre_builders.bank import CentreBank
+from centre_builders.errors import InputError, UsageError
+from centre_builders.vocabulary import check_names, read_names
+from semcentres.assess import Results, assess
+from semcentres.checkpoint import RunFolder
+from semcentres.components import build
+from semcentres.compose import load_config
+from semcentres.data.source import ImageSet, Source
+from semcentres.data.stream import Stream
+from semcentres.embedding import embed as embed_images
+from semcentres.identity import check_same_config, default_run_dir
+from semcentres.model import Model, make_encoder, save_model
+from semcentres.objectives.batch import Objective
+from semcentres.recipe import (
+    check_temperature,
+    describe,
+    make_bank,
+    make_source,
+    make_split,
+    select,
+)
+from semcentres.settings import CentresConfig, EmbedConfig, EvaluateConfig, TrainConfig
+from semcentres.softmin import nearest
+from semcentres.trainer import Task, Trainer
+
+log = logging.getLogger(__name__)
+
+
+def centres(config: CentresConfig) -> CentreBank:
+    """Build a bank from class names and, if asked, write it."""
+    if config.names is not None and config.names_file is not None:
+        raise UsageError("names and names_file are both set; give one of them")
+    if config.names_file is not None:
+        names: Sequence[str] = read_names(config.names_file)
+    elif config.names is not None:
+        names = check_names(config.names)
+    else:
+        names = make_source(config.data).class_names
+    bank = make_bank(config.centres, names, seed=config.seed)
+    if config.out is not None:
+        bank.save(Path(config.out))
+    return bank
+
+
+def train(config: TrainConfig) -> tuple[RunFolder, Results]:
+    """Train, or go on training, and assess; a finished run is assessed only once.
+
+    Raises:
+        Stopped: a signal arrived; what was done is saved.
+        InputError: the data, the names, the bank or the run folder do not fit.
+    """
+    source = make_source(config.data)
+    objective: Objective = build(config.objective)
+    run = RunFolder(Path(config.run_dir or default_run_dir(config, source.name)))
+    with run.lock():
+        if config.restart:
+            run.clear()
+        check_same_config(run.path, config)
+        bank = make_bank(config.centres, source.class_names, seed=config.seed)
+        check_temperature(objective.temperature, bank, force=config.force_temperature)
+        about = {"bank": bank.fingerprint, "data": source.fingerprint}
+        finished = read_results(run)
+        if finished is not None:
+            log.info("%s is finished; restart=true trains it again", run.path)
+            return run, finished
+        write_file(run.path / "config.yaml", yaml.safe_dump(asdict(config)).encode())
+        bank.save(run.path / "centres.safetensors")
+        encoder = _fit(config, source, bank, objective, run, about)
+        save_model(
+            run.path,
+            encoder,
+            component=config.encoder,
+            bank=bank,
+            channels=source.channels,
+            data=source.name,
+        )
+        return run, _assess_run(run, config, source)
+
+
+def evaluate(config: EvaluateConfig) -> tuple[RunFolder, Results]:
+    """Assess a trained run anew, perhaps by other centres or on another split."""
+    run = RunFolder(Path(config.run_dir))
+    trained = load_config(run.path / "config.yaml")
+    bank = None if config.bank is None else CentreBank.load(Path(config.bank))
+    source = make_source(trained.data)
+    with run.lock():
+        return run, _assess_run(run, replace(trained, split=config.split), source, bank)
+
+
+def embed(config: EmbedConfig) -> Path:
+    """Write a split's embeddings, labels and row numbers to a folder."""
+    run = RunFolder(Path(config.run_dir))
+    trained = load_config(run.path / "config.yaml")
+    model = Model.load(run.path)
+    source = make_source(trained.data)
+    images, rows = select(source, make_split(trained, source), config.split)
+    out = Path(config.out or run.path / "embeddings" / config.split)
+    about = {"model": model.fingerprint, "data": source.fingerprint, "split": config.split}
+    with write_folder(out, about=about) as folder:
+        np.save(folder / "embeddings.npy", model.embed(images.images))
+        np.save(folder / "labels.npy", images.labels.numpy())
+        np.save(folder / "ids.npy", rows.numpy())
+    return out
+
+
+def read_results(run: RunFolder) -> Results | None:
+    """Return a finished run's results, None where it is not finished."""
+    path = run.path / "metrics.json"
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def _fit(
+    config: TrainConfig,
+    source: Source,
+    bank: CentreBank,
+    objective: Objective,
+    run: RunFolder,
+    about: dict[str, Any],
+) -> torch.nn.Module:
+    split = make_split(config, source)
+    log.info(describe(config, source, split, bank))
+    loop, seed = config.trainer, config.seed
+    task = Task(
+        images=source.train,
+        labelled=Stream(split.labelled, loop.labelled_batch, seed, "labelled"),
+        unlabelled=Stream(split.unlabelled, loop.unlabelled_batch, seed, "unlabelled"),
+        views=[build(view) for view in config.views.values()],
+        centres=torch.from_numpy(bank.vectors),
+        seed=seed,
+    )
+    torch.manual_seed(seed)
+    encoder = make_encoder(
+        config.encoder, channels=source.channels, bank=bank, statistics=source.statistics
+    )
+    score = None
+    if len(split.validation):
+        held, _ = select(source, split, "validation")
+        score = partial(_validation_accuracy, images=held, centres=task.centres)
+    return Trainer(task, encoder, objective, loop).fit(run, about=about, evaluate=score)
+
+
+def _validation_accuracy(
+    encoder: torch.nn.Module, *, images: ImageSet, centres: torch.Tensor
+) -> dict[str, float]:
+    found = nearest(torch.from_numpy(embed_images(encoder, images.images)), centres)
+    return {"validation_accuracy": (found == images.labels).double().mean().item()}
+
+
+def _assess_run(
+    run: RunFolder, config: TrainConfig, source: Source, bank: CentreBank | None = None
+) -> Results:
+    model = Model.load(run.path)
+    if bank is not None:
+        model = replace(model, bank=_fitting(bank, model, source))
+    split = make_split(config, source)
+    views = [build(view) for view in config.views.values()]
+    return assess(run, model, source, split, views, select(source, split, config.split)[0], config)
+
+
+def _fitting(bank: CentreBank, model: Model, source: Source) -> CentreBank:
+    if bank.dimension != model.bank.dimension:
+        raise InputError(
+            f"the encoder gives {model.bank.dimension} dimensions, the bank has {bank.dimension};"
+            f" build it with centres.dimension={model.bank.dimension}"
+        )
+    return bank.select(source.class_names)

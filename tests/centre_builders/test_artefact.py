@@ -1,0 +1,103 @@
+"""Artefacts are whole or absent."""
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from centre_builders.artefact import MANIFEST, sweep, verify_folder, write_file, write_folder
+from centre_builders.errors import CorruptArtefact, NoSpace
+
+
+def write(target: Path, content: bytes = b"new") -> None:
+    with write_folder(target, about={"step": 3}) as folder:
+        (folder / "part").mkdir()
+        (folder / "part" / "a").write_bytes(content)
+        (folder / "b").write_bytes(b"b")
+
+
+def test_folder_comes_back_with_its_manifest(tmp_path: Path) -> None:
+    write(tmp_path / "f")
+    manifest = verify_folder(tmp_path / "f")
+    assert manifest["about"] == {"step": 3}
+    assert manifest["files"].keys() == {"part/a", "b"}
+    assert list(tmp_path.iterdir()) == [tmp_path / "f"]
+
+
+def test_folder_is_replaced_whole(tmp_path: Path) -> None:
+    write(tmp_path / "f", b"old")
+    write(tmp_path / "f", b"new")
+    assert (tmp_path / "f" / "part" / "a").read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [tmp_path / "f"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_error_leaves_the_old_one(tmp_path: Path, error: type[BaseException]) -> None:
+    write(tmp_path / "f", b"old")
+    with pytest.raises(error), write_folder(tmp_path / "f", about={}) as folder:
+        (folder / "half").write_bytes(b"half")
+        raise error
+    verify_folder(tmp_path / "f")
+    assert list(tmp_path.iterdir()) == [tmp_path / "f"]
+
+
+def test_full_disk_is_said_and_keeps_the_old_one(tmp_path: Path) -> None:
+    write_file(tmp_path / "x", b"old")
+    with pytest.raises(NoSpace, match="disk full writing"), write_folder(tmp_path / "f", about={}):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert os.listdir(tmp_path) == ["x"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda f: (f / "b").write_bytes(b"c"), "b differs"),
+        (lambda f: (f / "b").unlink(), "b is missing"),
+        (lambda f: (f / "extra").write_bytes(b""), "extra is not in the manifest"),
+        (lambda f: (f / MANIFEST).unlink(), "MANIFEST.json cannot be read"),
+        (lambda f: (f / MANIFEST).write_text("{}"), "MANIFEST.json cannot be read"),
+        (lambda f: (f / MANIFEST).write_text("[1"), "MANIFEST.json cannot be read"),
+    ],
+)
+def test_spoilt_folder_is_refused(tmp_path: Path, spoil, said: str) -> None:  # noqa: ANN001
+    write(tmp_path / "f")
+    spoil(tmp_path / "f")
+    with pytest.raises(CorruptArtefact, match=said):
+        verify_folder(tmp_path / "f")
+
+
+def test_order_of_disk_operations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every file is forced to disk before the rename, the parent after it."""
+    calls: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def noted_fsync(descriptor: int) -> None:
+        calls.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        fsync(descriptor)
+
+    def noted_rename(self: Path, target: Path) -> Path:
+        calls.append("rename")
+        return rename(self, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "rename", noted_rename)
+    write(tmp_path / "f")
+    before, after = calls[: calls.index("rename")], calls[calls.index("rename") + 1 :]
+    assert {"a", "b", MANIFEST} <= set(before)
+    assert before.index(MANIFEST) > max(before.index("a"), before.index("b"))
+    assert after == [tmp_path.name]
+
+
+def test_sweep_removes_what_the_dead_left(tmp_path: Path) -> None:
+    child = subprocess.run(
+        [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
+    )
+    dead = int(child.stdout)
+    (tmp_path / f".tmp-x-{dead}").mkdir()
+    (tmp_path / f".tmp-y-{dead}").write_bytes(b"")
+    (tmp_path / f".tmp-z-{os.getpid()}").write_bytes(b"")
+    sweep(tmp_path)
+    assert os.listdir(tmp_path) == [f".tmp-z-{os.getpid()}"]

@@ -1,0 +1,163 @@
+"""The bank's contract: what goes in is checked, what is written comes back or is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from centre_builders.artefact import load_sealed, save_sealed
+from centre_builders.bank import CentreBank, build_bank
+from centre_builders.errors import CorruptArtefact, InputError
+from centre_builders.one_hot import OneHot
+from centre_builders.random_orthogonal import RandomOrthogonal
+from centre_builders.vocabulary import check_names, fold, read_names, words_of
+
+
+@pytest.fixture(scope="module")
+def bank() -> CentreBank:
+    return build_bank(RandomOrthogonal(dimension=6), ["cat", "été", "AC/DC", "日本"], seed=2)
+
+
+NAMES = st.lists(
+    st.text(st.characters(exclude_categories=["Cc", "Cf", "Cs"]), min_size=1).filter(str.strip),
+    min_size=1, max_size=5, unique_by=fold,
+).filter(lambda names: all(fold(name) for name in names))  # fmt: skip
+
+
+@given(NAMES)
+@settings(max_examples=100, deadline=None)
+def test_any_names_come_back(tmp_path_factory: pytest.TempPathFactory, names: list[str]) -> None:
+    path = tmp_path_factory.mktemp("bank") / "b.safetensors"
+    written = build_bank(OneHot(), names)
+    written.save(path)
+    read = CentreBank.load(path)
+    assert read.names == written.names
+    assert read.fingerprint == written.fingerprint
+    assert read.provenance == written.provenance
+    np.testing.assert_array_equal(read.vectors, written.vectors)
+
+
+def test_equal_banks_are_equal_files(bank: CentreBank, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        bank.save(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_every_single_byte_is_guarded(bank: CentreBank, tmp_path: Path) -> None:
+    path = tmp_path / "b.safetensors"
+    bank.save(path)
+    content = path.read_bytes()
+    for place in range(len(content)):
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(CorruptArtefact, match=r"b\.safetensors"):
+            CentreBank.load(path)
+    for length in range(0, len(content), 7):
+        path.write_bytes(content[:length])
+        with pytest.raises(CorruptArtefact, match=r"b\.safetensors"):
+            CentreBank.load(path)
+
+
+def test_sealed_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    save_sealed(tmp_path / "other", {"weights": np.zeros(3)}, {"kind": "model"})
+    with pytest.raises(CorruptArtefact, match="not a bank"):
+        CentreBank.load(tmp_path / "other")
+    assert load_sealed(tmp_path / "other")[1] == {"kind": "model"}
+
+
+def test_missing_file_names_the_command(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="semcentres centres"):
+        CentreBank.load(tmp_path / "gone")
+
+
+def test_select_reorders_by_name(bank: CentreBank) -> None:
+    chosen = bank.select(["日本", "cat"])
+    np.testing.assert_array_equal(chosen.vectors, bank.vectors[[3, 0]])
+    assert chosen.provenance["selected_from"] == bank.fingerprint
+    assert bank.select(bank.names) is bank
+    with pytest.raises(InputError, match="'dog'"):
+        bank.select(["cat", "dog"])
+
+
+@pytest.mark.parametrize(
+    ("vectors", "said"),
+    [
+        (np.array([[1, 0], [0, 2]], "f4"), "'b' has length 2"),
+        (np.array([[1, 0], [0, np.nan]], "f4"), "'b' has length nan"),
+        (np.array([[1, 0], [1, 0]], "f4"), "'a' and 'b' have the same centre"),
+        (np.eye(3, dtype="f4"), "2 names need as many"),
+        (np.eye(2), "float64"),
+    ],
+)
+def test_bad_vectors_are_named(vectors: np.ndarray, said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        CentreBank(("a", "b"), vectors, {})
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (["cat", "Cat"], "'cat' and 'Cat'"),
+        (["Ankle boot", "ankle_boot"], "'Ankle boot' and 'ankle_boot'"),
+        (["caf\u00e9", "cafe\u0301"], "the same name twice"),
+        (["cat", False], "class 1 is False, of type bool, not text; quote it"),
+        (["cat", 12], "of type int"),
+        (["cat", None], "of type NoneType"),
+        (["cat", "  "], "class 1 has an empty name"),
+        (["cat", "do\u202eg"], "U\\+202E"),
+        (["cat", "a\x00b"], "U\\+0000"),
+        ([], "no class names"),
+    ],
+)
+def test_bad_names_are_named(names: list[object], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        check_names(names)
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "wanted"),
+    [
+        ("n.txt", "cat\n\n  big dog \n", ("cat", "big dog")),
+        ("n.json", '["no", "1e3", "été"]', ("no", "1e3", "été")),
+    ],
+)
+def test_reads_names(tmp_path: Path, file: str, content: str, wanted: tuple[str, ...]) -> None:
+    (tmp_path / file).write_text(content, encoding="utf-8")
+    assert read_names(tmp_path / file) == wanted
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("n.txt", b"\n  \n", "holds no class names"),
+        ("n.txt", b"caf\xe9\n", "is not UTF-8"),
+        ("n.txt", b"cat\ncat\n", "the same name twice"),
+        ("n.json", b'{"a": 1}', "no JSON list"),
+        ("n.json", b"[1,", r"n\.json:1 is not JSON"),
+        ("n.json", b"[true]", "quote it"),
+    ],
+)
+def test_bad_name_files_are_named(tmp_path: Path, file: str, content: bytes, said: str) -> None:
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(InputError, match=said) as caught:
+        read_names(tmp_path / file)
+    assert file in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "known", "wanted"),
+    [
+        ("New York", {"new_york", "new", "york"}, ["new_york"]),
+        ("New York", {"new", "york"}, ["new", "york"]),
+        ("T-shirt/top", {"t-shirt", "top", "shirt"}, ["t-shirt", "top"]),
+        ("T-shirt", {"t", "shirt"}, ["t", "shirt"]),
+        ("Cat", {"Cat", "cat"}, ["Cat"]),
+        ("dog (small)", {"dog", "small"}, ["dog", "small"]),
+        ("o'clock", {"o'clock"}, ["o'clock"]),
+        ("green zzz", {"green"}, ["green"]),
+        ("zzz", {"green"}, []),
+    ],
+)
+def test_words_of(name: str, known: set[str], wanted: list[str]) -> None:
+    assert words_of(name, known.__contains__) == wanted

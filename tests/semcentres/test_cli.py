@@ -1,0 +1,175 @@
+"""The command from outside: its help, its verbs, and one line for every mistake."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from semcentres.cli import main
+
+SMALL = [
+    "data=mnist_5k", "encoder.width=4", "trainer.steps=20", "trainer.labelled_batch=16",
+    "trainer.unlabelled_batch=16", "trainer.log_every=10", "trainer.device=cpu",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run trained by the command, which other tests evaluate."""
+    place = tmp_path_factory.mktemp("runs") / "digits"
+    assert (
+        main(["train", *SMALL, "centres=one_hot", "data.validation=500", f"run_dir={place}"]) == 0
+    )
+    return place
+
+
+def test_help_answers_at_once() -> None:
+    """Nothing heavy is imported for it; a timing would depend on the machine, modules do not."""
+    code = (
+        "import sys; from semcentres.cli import main; main(['--help']);"
+        "print(sorted({'torch','faiss','lightning','hydra','numpy'} & set(sys.modules)))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.endswith("[]\n")
+    assert "semcentres train" in out.stdout
+
+
+def test_run_folder_holds_everything(run_dir: Path) -> None:
+    for name in (
+        "config.yaml", "centres.safetensors", "model.safetensors", "metrics.jsonl",
+        "metrics.json", "README.md", "index/MANIFEST.json", "report/gram.png",
+        "report/confusion.png", "report/gallery.png", "report/curves.png",
+    ):  # fmt: skip
+        assert (run_dir / name).is_file(), name
+    assert len(list((run_dir / "checkpoints").iterdir())) == 1
+    results = json.loads((run_dir / "metrics.json").read_text())
+    assert results["num_images"] == 1000
+    assert results["nearest_centre_accuracy"] > 0.15
+
+
+def test_finished_run_is_not_trained_again(run_dir: Path) -> None:
+    before = (run_dir / "model.safetensors").stat().st_mtime_ns
+    words = ["train", *SMALL, "centres=one_hot", "data.validation=500", f"run_dir={run_dir}"]
+    assert main(words) == 0
+    assert (run_dir / "model.safetensors").stat().st_mtime_ns == before
+
+
+def test_evaluate_gives_the_same_numbers(run_dir: Path) -> None:
+    first = json.loads((run_dir / "metrics.json").read_text())
+    assert main(["evaluate", f"run_dir={run_dir}"]) == 0
+    assert json.loads((run_dir / "metrics.json").read_text()) == first
+
+
+def test_embed_writes_rows_in_order(run_dir: Path, tmp_path: Path) -> None:
+    assert main(["embed", f"run_dir={run_dir}", "split=validation", f"out={tmp_path / 'e'}"]) == 0
+    embeddings = np.load(tmp_path / "e" / "embeddings.npy")
+    assert embeddings.shape == (500, 64)
+    np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
+    assert len(np.unique(np.load(tmp_path / "e" / "ids.npy"))) == 500
+
+
+def test_doctor_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    out = capsys.readouterr().out
+    assert 8 <= len(out.splitlines()) <= 12
+    assert "faiss" in out
+
+
+def names(*classes: str) -> str:
+    return f"names=[{','.join(classes)}]"
+
+
+MISTAKES = {
+    "unknown class name": (
+        ["centres", "centres=word2vec", names("cat", "qzxqzx")],
+        3, ["qzxqzx", "centres=sentence"],
+    ),
+    "duplicate names": (["centres", "centres=one_hot", names("cat", "Cat")], 3, ["cat", "Cat"]),
+    "names that YAML turned into something else": (
+        ["centres", "centres=one_hot", names("yes", "cat")], 3, ["quote"],
+    ),
+    "empty class file": (["centres", "names_file={tmp}/empty.txt"], 3, ["empty.txt"]),
+    "missing class file": (["centres", "names_file={tmp}/gone.txt"], 3, ["gone.txt"]),
+    "missing data": (["train", "data=folder", "data.root={tmp}/gone"], 3, ["gone", "data.root"]),
+    "K > d for one-hot": (
+        ["centres", "centres=one_hot", "centres.dimension=2", names("a", "b", "c")],
+        3, ["3", "2", "centres.dimension"],
+    ),
+    "no dimension at all": (
+        ["centres", "centres=one_hot", "centres.dimension=0", names("a", "b")], 3, ["dimension"],
+    ),
+    "temperature above the safe one": (
+        ["train", *SMALL, "centres=word2vec", "objective.temperature=3", "run_dir={tmp}/r"],
+        3, ["objective.temperature=3", "force_temperature=true"],
+    ),
+    "corrupt bank": (
+        ["train", *SMALL, "centres=bank", "centres.bank={tmp}/bad.safetensors", "run_dir={tmp}/r"],
+        3, ["bad.safetensors"],
+    ),
+    "missing bank": (
+        ["train", *SMALL, "centres=bank", "centres.bank={tmp}/gone.safetensors", "run_dir={tmp}/r"],
+        3, ["gone.safetensors", "semcentres centres"],
+    ),
+    "bank of other names": (
+        ["train", *SMALL, "centres=bank", "centres.bank={tmp}/animals.safetensors",
+         "run_dir={tmp}/r"],
+        3, ["'zero'", "animals.safetensors"],
+    ),
+    "wrong dimension of a bank": (
+        ["evaluate", "run_dir={run}", "bank={tmp}/digits8.safetensors"],
+        3, ["64", "10", "centres.dimension=64"],
+    ),
+    "no run folder": (["evaluate", "run_dir={tmp}"], 3, ["config.yaml", "train"]),
+    "run folder of other settings": (
+        ["train", *SMALL, "centres=one_hot", "seed=5", "run_dir={run}"], 2,
+        ["seed: 0 there, 5 now", "restart=true"],
+    ),
+    "too few labels": (
+        ["train", *SMALL, "centres=one_hot", "data.labels_per_class=5000", "run_dir={tmp}/r"],
+        3, ["'zero'", "data.labels_per_class"],
+    ),
+    "wrong verb": (["fit"], 2, ["fit", "train"]),
+    "wrong key": (["train", "trainer.step=3"], 2, ["trainer.steps"]),
+    "wrong group": (["train", "centres=glove"], 2, ["one_hot"]),
+    "wrong split": (["embed", "run_dir={run}", "split=dev"], 2, ["validation"]),
+    "foreign target": (["train", "encoder._target_=os.system"], 2, ["os.system"]),
+}  # fmt: skip
+
+
+@pytest.fixture
+def prepared(tmp_path: Path) -> Path:
+    (tmp_path / "empty.txt").write_text("\n \n")
+    assert (
+        main(
+            [
+                "centres",
+                "centres=one_hot",
+                names("cat", "dog"),
+                f"out={tmp_path}/animals.safetensors",
+            ]
+        )
+        == 0
+    )
+    small = ["centres.dimension=10", f"out={tmp_path}/digits8.safetensors", "data=mnist_5k"]
+    assert main(["centres", "centres=one_hot", *small]) == 0
+    content = bytearray((tmp_path / "animals.safetensors").read_bytes())
+    content[-3] ^= 1
+    (tmp_path / "bad.safetensors").write_bytes(content)
+    return tmp_path
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_mistake_gets_one_line(
+    mistake: str, prepared: Path, run_dir: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    words, code, said = MISTAKES[mistake]
+    capfd.readouterr()
+    assert main([word.format(tmp=prepared, run=run_dir) for word in words]) == code
+    *_, line = capfd.readouterr().err.splitlines()
+    assert line.startswith("semcentres: ")
+    for part in said:
+        assert part in line, line
+    assert "Traceback" not in line
