@@ -134,10 +134,10 @@ def _attracted(
         if change < 1e-9:
             break
     cosines = z @ unit.T
-    return (cosines.argmax(axis=1) == rows) & ((z * unit[rows]).sum(axis=1) >= 0.9)
+    return np.asarray((cosines.argmax(axis=1) == rows) & ((z * unit[rows]).sum(axis=1) >= 0.9))
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     # Where opposite centres cancel, the map has no direction: stay at 0, which is no centre.
-    return vectors / np.maximum(lengths, 1e-12)
+    return np.asarray(vectors / np.maximum(lengths, 1e-12))

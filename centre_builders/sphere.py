@@ -22,7 +22,7 @@ def normalise(vectors: Float[np.ndarray, "K D"]) -> Float[np.ndarray, "K D"]:
     bad = ~np.isfinite(lengths[:, 0]) | (lengths[:, 0] < 1e-12)
     if bad.any():
         raise InputError(f"row {int(bad.argmax())} has no direction: it is zero or not finite")
-    return vectors / lengths
+    return np.asarray(vectors / lengths)
 
 
 def largest_cosine(unit: Float[np.ndarray, "K D"]) -> float:
@@ -30,6 +30,6 @@ def largest_cosine(unit: Float[np.ndarray, "K D"]) -> float:
     largest = -1.0
     for start in range(0, len(unit), BLOCK):
         cosines = unit[start : start + BLOCK] @ unit[start:].T
-        cosines[np.tril_indices(*cosines.shape[:1], m=cosines.shape[1])] = -np.inf
+        cosines[np.tril(np.ones(cosines.shape, dtype=bool))] = -np.inf
         largest = max(largest, float(cosines.max(initial=-1.0)))
     return largest

@@ -195,11 +195,12 @@ def _draw(run: RunFolder, model: Model, shown: Assessed, results: Results) -> No
         path = run.report / "gallery.png"
         draw_gallery(images.numpy(), labels, near.ids, near.cosines, names, path, seed=0)
     elif images.shape[1] == 2:
-        weights = model.encoder.backbone.weight.detach().numpy()
-        draw_toy(images.numpy(), labels, weights, run.report / "toy.png")
+        (weight,) = model.encoder.backbone.parameters()
+        weights = weight.detach().numpy()
+        draw_toy(images.numpy(), labels, weights, names, run.report / "toy.png")
 
 
 def _mean(rows: np.ndarray) -> np.ndarray:
     """Return the direction of the mean, zero where there is no row."""
     total = rows.sum(axis=0)
-    return total / max(float(np.linalg.norm(total)), 1e-12)
+    return np.asarray(total / max(float(np.linalg.norm(total)), 1e-12))

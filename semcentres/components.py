@@ -24,7 +24,7 @@ def build(component: Mapping[str, Any], **more: Any) -> Any:  # noqa: ANN401
     _check(component)
     target = component["_target_"]
     try:
-        return instantiate(dict(component), **more)
+        return instantiate(dict(component), _convert_="all", **more)
     except Exception as error:
         # Hydra wraps what the target raised; the cause is what the user must read.
         cause = error.__cause__ or error

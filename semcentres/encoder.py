@@ -25,6 +25,8 @@ class Encoder(nn.Module):
     def __init__(self, backbone: nn.Module, *, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.backbone = backbone
+        self.mean: Tensor
+        self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("std", torch.tensor(std))
 
@@ -74,7 +76,8 @@ def torchvision_model(*, channels: int, dimension: int, name: str = "resnet18") 
         raise ValueError(f"torchvision has no classification model {name!r}")
     if channels != 3:
         raise ValueError(f"{name} takes 3 channels, the images have {channels}")
-    return models.get_model(name, weights=None, num_classes=dimension)
+    model: nn.Module = models.get_model(name, weights=None, num_classes=dimension)
+    return model
 
 
 def _block(inputs: int, outputs: int, *, kernel: int, stride: int) -> list[nn.Module]:

@@ -27,7 +27,10 @@ faiss.cvar.distance_compute_blas_threshold = np.iinfo(np.int32).max
 FILE_NAME = "index.faiss"
 UNIT_TOLERANCE = 1e-3
 GPU_MAX_FETCH = 2048
+TILE_BYTES = 1 << 24  # of rows, which a processor's last cache holds
 TIE_BUDGET = 1 << 24  # scores held at once while ties are resolved, 12 bytes each
+
+Exclusion = Int64[np.ndarray, " _Q"] | None
 
 
 @dataclass(frozen=True)
@@ -47,17 +50,17 @@ class Neighbours:
 class Index:
     """All rows, compared one by one; made by `build` or `load`."""
 
-    def __init__(self, flat: faiss.IndexFlatIP) -> None:
-        self._flat = flat
-        self._gpu: Any = faiss.index_cpu_to_all_gpus(flat) if faiss.get_num_gpus() else None
+    def __init__(self, rows: Float32[np.ndarray, "N D"]) -> None:
+        self._tiles = _tiles(rows)
+        self._gpu: Any = faiss.index_cpu_to_all_gpus(_flat(rows)) if faiss.get_num_gpus() else None
 
     def __len__(self) -> int:
-        return int(self._flat.ntotal)
+        return int(self._tiles.ntotal)
 
     @property
     def dimension(self) -> int:
         """The number of columns, D."""
-        return int(self._flat.d)
+        return int(self._tiles.d)
 
     @classmethod
     def build(cls, embeddings: Float[np.ndarray, "N D"]) -> "Index":
@@ -69,16 +72,10 @@ class Index:
         rows = _unit_rows("embeddings", embeddings)
         if len(rows) == 0:
             raise InputError("the embeddings have no rows; an index needs at least one")
-        flat = faiss.IndexFlatIP(rows.shape[1])
-        flat.add(rows)
-        return cls(flat)
+        return cls(rows)
 
     def search(
-        self,
-        queries: Float[np.ndarray, "Q D"],
-        k: int,
-        *,
-        exclude: Int64[np.ndarray, " _Q"] | None = None,
+        self, queries: Float[np.ndarray, "Q D"], k: int, *, exclude: Exclusion = None
     ) -> Neighbours:
         """Return the k nearest rows of each query, in the order of `Neighbours`.
 
@@ -99,7 +96,7 @@ class Index:
         queries: Float[np.ndarray, "Q D"],
         k: int,
         *,
-        exclude: Int64[np.ndarray, " _Q"] | None = None,
+        exclude: Exclusion = None,
         block: int = 1024,
     ) -> Iterator[tuple[slice, Neighbours]]:
         """Return `search` in parts of the same bits, each with its rows of the queries."""
@@ -118,20 +115,15 @@ class Index:
     def save(self, folder: Path, about: Mapping[str, Any]) -> None:
         """Write the index to a folder, whole or not at all.
 
-        Args:
-            folder: is replaced if it is there.
-            about: what the rows were made from, as JSON: fingerprints of encoder, bank, data.
+        `about` says, as JSON, what the rows were made from: fingerprints of encoder, bank, data.
         """
+        parts = [_rows(self._tiles.at(i)) for i in range(self._tiles.count())]
         with write_folder(folder, about={**about, "index": self._shape()}) as temporary:
-            faiss.write_index(self._flat, str(temporary / FILE_NAME))
+            faiss.write_index(_flat(np.concatenate(parts)), str(temporary / FILE_NAME))
 
     @classmethod
     def load(cls, folder: Path, expect: Mapping[str, Any] | None = None) -> "Index":
-        """Return the index that `save` wrote to a folder.
-
-        Args:
-            folder: of the index.
-            expect: items that `about` must hold; None where any index will do.
+        """Return the index that `save` wrote, if its `about` holds all that is expected.
 
         Raises:
             CorruptArtefact: a file is not what was written.
@@ -139,9 +131,7 @@ class Index:
         """
         about = verify_folder(folder)["about"]
         _refuse_stale(folder, about, expect or {})
-        flat = _read_flat(folder / FILE_NAME)
-        # A tensor where anybody has imported faiss.contrib.torch_utils.
-        index = cls.build(np.asarray(flat.reconstruct_n(0, flat.ntotal)))
+        index = cls.build(_read_rows(folder / FILE_NAME))
         if (shape := index._shape()) != about.get("index"):
             raise CorruptArtefact(f"{folder} holds {shape}, which its manifest denies; build again")
         return index
@@ -150,11 +140,7 @@ class Index:
         return {"metric": "inner product", "rows": len(self), "columns": self.dimension}
 
     def _blocks(
-        self,
-        queries: Float32[np.ndarray, "Q D"],
-        k: int,
-        exclude: Int64[np.ndarray, " Q"] | None,
-        block: int,
+        self, queries: Float32[np.ndarray, "Q D"], k: int, exclude: Exclusion, block: int
     ) -> Iterator[tuple[slice, Neighbours]]:
         for start in range(0, max(1, len(queries)), block):
             rows = slice(start, min(start + block, len(queries)))
@@ -169,7 +155,7 @@ class Index:
         """Return the first k of all rows, fetching more for a query whose k-th may be tied."""
         fetch = min(k + 1 if fetch is None else fetch, len(self))
         on_cpu = self._gpu is None or fetch > GPU_MAX_FETCH
-        cosines, ids = (self._flat if on_cpu else self._gpu).search(queries, fetch)
+        cosines, ids = (self._tiles if on_cpu else self._gpu).search(queries, fetch)
         tied = np.flatnonzero(cosines[:, -1] == cosines[:, min(k, fetch) - 1])
         tied = tied if fetch < len(self) else tied[:0]
         ids, cosines = _order_ties(ids, cosines, len(self))[:, :k], cosines[:, :k]
@@ -207,6 +193,26 @@ def _unit_rows(name: str, rows: Float[np.ndarray, "..."]) -> Float32[np.ndarray,
     return rows
 
 
+def _flat(rows: Float32[np.ndarray, "N D"]) -> faiss.IndexFlatIP:
+    flat = faiss.IndexFlatIP(rows.shape[1])
+    flat.add(rows)
+    return flat
+
+
+def _rows(flat: faiss.Index) -> Float32[np.ndarray, "N D"]:
+    # A tensor where anybody has imported faiss.contrib.torch_utils.
+    return np.asarray(flat.reconstruct_n(0, flat.ntotal))
+
+
+def _tiles(rows: Float32[np.ndarray, "N D"]) -> faiss.IndexShards:
+    """Return the rows in parts that stay in cache: all queries meet one before the next is read."""
+    tiles = faiss.IndexShards(rows.shape[1])  # in turn; ids run on
+    step = max(1, TILE_BYTES // rows[0].nbytes)
+    for start in range(0, len(rows), step):
+        tiles.add_shard(_flat(rows[start : start + step]))
+    return tiles
+
+
 def _check_exclude(exclude: Int64[np.ndarray, " E"], num_queries: int, size: int) -> None:
     if len(exclude) != num_queries:
         raise InputError(f"exclude has {len(exclude)} ids for {num_queries} queries; give each one")
@@ -238,8 +244,8 @@ def _refuse_stale(folder: Path, about: Mapping[str, Any], expect: Mapping[str, A
         raise InputError(f"{folder} is out of date: {parts}; build the index again")
 
 
-def _read_flat(path: Path) -> faiss.IndexFlatIP:
-    """Return the index in a file, never taking more memory than twice the file."""
+def _read_rows(path: Path) -> Float[np.ndarray, "N D"]:
+    """Return the rows of the index in a file, never taking more memory than twice the file."""
     faiss.set_deserialization_vector_byte_limit(2 * path.stat().st_size)
     faiss.set_deserialization_loop_limit(1 << 20)
     try:
@@ -248,4 +254,4 @@ def _read_flat(path: Path) -> faiss.IndexFlatIP:
         raise CorruptArtefact(f"{path} is no index; build it again from the embeddings") from error
     if not isinstance(flat, faiss.IndexFlatIP):
         raise CorruptArtefact(f"{path} is a {type(flat).__name__}, wanted IndexFlatIP; build again")
-    return flat
+    return _rows(flat)

@@ -66,9 +66,9 @@ def doctor() -> None:
     import torch
 
     from semcentres.compose import config_folder
-    from semcentres.trainer import _has_bf16
+    from semcentres.trainer import has_bf16
 
-    bf16 = "yes" if _has_bf16("auto") else "no"
+    bf16 = "yes" if has_bf16("auto") else "no"
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     lines = {
         "python": f"{platform.python_version()} on {platform.platform()}",

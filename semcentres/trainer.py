@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning.fabric import Fabric
@@ -68,7 +68,7 @@ class Trainer:
         device = self.fabric.device
         self.task = _on_device(task, device)
         self.objective = objective.to(device) if isinstance(objective, nn.Module) else objective
-        encoder = encoder.to(device, memory_format=torch.channels_last)
+        encoder = encoder.to(device).to(memory_format=torch.channels_last)
         average = partial(moving_average, decay=settings.ema_decay)
         self.teacher = AveragedModel(encoder, multi_avg_fn=average, use_buffers=True)
         self.teacher.requires_grad_(requires_grad=False).eval()
@@ -177,13 +177,13 @@ class Trainer:
 
     def _record(self, step: int, terms: Mapping[str, Tensor]) -> Record:
         """Return the terms as numbers; this is where the host waits for the device."""
-        record = {name: value.item() for name, value in terms.items()}
+        record: Record = {name: float(value.detach()) for name, value in terms.items()}
         if not all(map(math.isfinite, record.values())):
             raise NumericError(
                 f"the loss is not finite at step {step} ({record}); the last checkpoint is kept;"
                 " lower trainer.learning_rate or set trainer.precision=32-true"
             )
-        return {"step": step, **record, "learning_rate": self.scheduler.get_last_lr()[0]}
+        return {"step": step, **record, "learning_rate": float(self.scheduler.get_last_lr()[0])}
 
     def _embedded_batch(self, step: int) -> EmbeddedBatch:
         """Embed both streams' views of a step in one pass, so that they share batch statistics."""
@@ -219,19 +219,20 @@ class Trainer:
     @torch.no_grad()
     def _teach(self, inputs: Tensor) -> Tensor:
         with self.fabric.autocast():
-            return self.teacher(inputs)
+            embeddings: Tensor = self.teacher(inputs)
+        return embeddings
 
 
 def make_fabric(settings: TrainerSettings) -> Fabric:
     """Return the Fabric that the settings ask for; precision "auto" is bf16 where it is native."""
     precision = settings.precision
     if precision == "auto":
-        precision = "bf16-mixed" if _has_bf16(settings.device) else "32-true"
+        precision = "bf16-mixed" if has_bf16(settings.device) else "32-true"
     fabric = Fabric(
         accelerator=settings.device,
         devices=settings.devices,
         strategy=settings.strategy,
-        precision=precision,
+        precision=cast(Any, precision),
     )
     fabric.launch()
     return fabric
@@ -261,9 +262,9 @@ def learning_rate_factor(step: int, *, num_steps: int, warmup: int) -> float:
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup)))
 
 
-def _has_bf16(device: str) -> bool:
+def has_bf16(device: str) -> bool:
     if device in ("auto", "cuda", "gpu") and torch.cuda.is_available():
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 

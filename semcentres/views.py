@@ -7,6 +7,7 @@ Dimensions: B images, C channels, H by W pixels.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -127,7 +128,7 @@ class JitterColumns:
         scale: standard deviation of their new normal values.
     """
 
-    columns: tuple[int, ...]
+    columns: Sequence[int]
     scale: float = 1.0
 
     def __call__(
@@ -147,7 +148,8 @@ def plain(images: Tensor) -> Tensor:
 
 
 def _uniform(rows: int, num: int, generator: torch.Generator) -> Float[Tensor, "rows num"]:
-    return torch.rand(rows, num, generator=generator, device=generator.device)
+    draws: Tensor = torch.rand(rows, num, generator=generator, device=generator.device)
+    return draws
 
 
 def _squares(pixels: Tensor, largest: float, generator: torch.Generator) -> Tensor:
@@ -157,4 +159,5 @@ def _squares(pixels: Tensor, largest: float, generator: torch.Generator) -> Tens
     rows = torch.arange(height, device=pixels.device).view(1, 1, -1, 1) / height
     columns = torch.arange(width, device=pixels.device).view(1, 1, 1, -1) / width
     half = side * largest / 2
-    return ((rows - y).abs() < half) & ((columns - x).abs() < half)
+    hole: Tensor = ((rows - y).abs() < half) & ((columns - x).abs() < half)
+    return hole

@@ -28,14 +28,14 @@ def fashion_mnist(*, root: str | None = None) -> Source:
         InputError: all three places failed, or a file is damaged.
     """
     folder = _find(Path(root).expanduser() if root else None)
-    sets = [
+    train, test = (
         ImageSet(
             _read_idx(folder / f"{split}-images-idx3-ubyte.gz").unsqueeze(1),
             _read_idx(folder / f"{split}-labels-idx1-ubyte.gz").long(),
         )
         for split in ("train", "t10k")
-    ]
-    return Source("fashion_mnist", CLASS_NAMES, *sets, origin=str(folder))
+    )
+    return Source("fashion_mnist", CLASS_NAMES, train, test, str(folder))
 
 
 def _find(root: Path | None) -> Path:

@@ -12,8 +12,8 @@ def toy_points(*, num: int = 2000, seed: int = 0) -> Source:
 
     x is -1 for the class "left" and +1 for "right"; y is standard normal whatever the class.
     """
-    sets = [_points(num, generator(seed, "toy_points", split)) for split in ("train", "test")]
-    return Source("toy_points", ("left", "right"), *sets, origin=f"drawn with seed {seed}")
+    train, test = (_points(num, generator(seed, "toy_points", s)) for s in ("train", "test"))
+    return Source("toy_points", ("left", "right"), train, test, f"drawn with seed {seed}")
 
 
 def _points(num: int, draws: torch.Generator) -> ImageSet:

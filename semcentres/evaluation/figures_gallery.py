@@ -87,7 +87,7 @@ def choose_queries(
     queries without a right neighbour the surest mistake is the worst.
     """
     precision = (_average_precision(right), np.where(right, cosines, -cosines).mean(axis=1))
-    rising = np.lexsort(precision)
+    rising = np.lexsort(precision[::-1])
     drawn = np.random.default_rng(seed).choice(len(labels), min(rows, len(labels)), replace=False)
     return {
         "best": _of_different_classes(rising[::-1], labels)[:rows].tolist(),

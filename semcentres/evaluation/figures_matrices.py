@@ -42,7 +42,7 @@ def draw_gram(
         panel.set_title(title, fontsize=11)
         name_axes(panel, names, rows=panel is panels[0])
         if len(names) <= MAX_WRITTEN:
-            texts = [[_two_places(value) for value in row] for row in cosines]
+            texts = [[_two_places(float(value)) for value in row] for row in cosines]
             write_cells(panel, texts, np.abs(cosines) > 0.6)
     figure.colorbar(image, ax=panels, shrink=0.8, label="cosine")
     save(figure, path)

@@ -18,8 +18,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from centre_builders.errors import InputError
 from jaxtyping import Bool, Float64, Int, Int64
+
+from centre_builders.errors import InputError
 
 RANKS = (1, 5, 10)
 

@@ -30,7 +30,8 @@ def prior_divergence(
     mean = probabilities.mean(dim=0)
     wanted = mean.new_full((classes,), 1 / classes) if prior is None else prior.to(mean)
     # xlogy has the limit 0 at 0 and so has its gradient's use here: mean > 0 under a softmax.
-    return torch.special.xlogy(mean, mean).sum() - (mean * wanted.log()).sum()
+    divergence: Tensor = torch.special.xlogy(mean, mean).sum() - (mean * wanted.log()).sum()
+    return divergence
 
 
 def balanced(

@@ -153,6 +153,7 @@ class ClusterEnergy(nn.Module):
         self.balance_weight = balance_weight
         self.sharpening = sharpening
         self.balance_targets = balance_targets
+        self.prior: Tensor | None
         self.register_buffer("prior", None if prior is None else torch.tensor(list(prior)))
 
     def forward(self, batch: EmbeddedBatch) -> dict[str, Tensor]:

@@ -11,7 +11,8 @@ import pytest
 from semcentres.cli import main
 
 SMALL = [
-    "data=mnist_5k", "encoder.width=4", "trainer.steps=20", "trainer.labelled_batch=16",
+    "data=mnist_5k", "encoder.width=4", "trainer.steps=40", "trainer.learning_rate=0.02",
+    "trainer.warmup_steps=5", "trainer.labelled_batch=16",
     "trainer.unlabelled_batch=16", "trainer.log_every=10", "trainer.device=cpu",
 ]  # fmt: skip
 
@@ -89,7 +90,7 @@ MISTAKES = {
     ),
     "duplicate names": (["centres", "centres=one_hot", names("cat", "Cat")], 3, ["cat", "Cat"]),
     "names that YAML turned into something else": (
-        ["centres", "centres=one_hot", names("yes", "cat")], 3, ["quote"],
+        ["centres", "centres=one_hot", names("true", "cat")], 3, ["quote"],
     ),
     "empty class file": (["centres", "names_file={tmp}/empty.txt"], 3, ["empty.txt"]),
     "missing class file": (["centres", "names_file={tmp}/gone.txt"], 3, ["gone.txt"]),
@@ -102,8 +103,8 @@ MISTAKES = {
         ["centres", "centres=one_hot", "centres.dimension=0", names("a", "b")], 3, ["dimension"],
     ),
     "temperature above the safe one": (
-        ["train", *SMALL, "centres=word2vec", "objective.temperature=3", "run_dir={tmp}/r"],
-        3, ["objective.temperature=3", "force_temperature=true"],
+        ["train", *SMALL, "centres=word2vec", "objective.temperature=3.0", "run_dir={tmp}/r"],
+        3, ["objective.temperature=3.0", "force_temperature=true"],
     ),
     "corrupt bank": (
         ["train", *SMALL, "centres=bank", "centres.bank={tmp}/bad.safetensors", "run_dir={tmp}/r"],

@@ -101,16 +101,18 @@ def test_equal_input_gives_equal_bytes(tmp_path: Path) -> None:
 
 
 def test_chooses_best_worst_and_of_different_classes() -> None:
-    right = np.array([[1, 1], [1, 1], [1, 0], [0, 1], [0, 0], [0, 0], [1, 1]], bool)
-    cosines = np.array([[9, 8], [9, 9], [9, 9], [9, 9], [3, 2], [9, 2], [7, 7]]) / 10
-    labels = np.array([0, 0, 1, 2, 1, 1, 0])
+    right = np.array([[1, 1], [1, 1], [1, 0], [0, 1], [0, 0], [0, 0], [1, 1], [1, 0]], bool)
+    cosines = np.array([[9, 8], [9, 9], [9, 9], [9, 9], [3, 2], [9, 2], [2, 1], [9, 0]]) / 10
+    labels = np.array([0, 0, 1, 2, 1, 1, 0, 0])
     chosen = choose_queries(right, cosines, labels, 3, seed=0)
     # Image 1 before 0 by cosine; then the best of classes 1 and 2, before more of class 0.
     assert chosen["best"] == [1, 2, 3]
+    # All right, though far, comes before half right and near: 6 before 7.
+    everything = choose_queries(right, cosines, labels, 99, seed=0)["best"]
+    assert everything == [1, 2, 3, 0, 6, 7, 4, 5]
     # Image 5 before 4, being surer of what is wrong; then the worst of classes 2 and 0.
-    assert chosen["worst"] == [5, 3, 6]
+    assert chosen["worst"] == [5, 3, 7]
     assert len(set(chosen["random"])) == 3
-    assert choose_queries(right, cosines, labels, 99, seed=0)["best"] == [1, 2, 3, 0, 6, 4, 5]
 
 
 @pytest.mark.parametrize(("num", "step"), [(1, 1), (40, 1), (41, 2), (100, 3), (1000, 25)])
