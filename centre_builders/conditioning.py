@@ -39,7 +39,9 @@ def condition(
         steps.append({"step": "remove_mean", "mean": mean.tolist()})
     vectors = _unit(vectors, names, "the mean was removed" if remove_mean else "it was built")
     if dimension is not None and dimension != vectors.shape[1]:
-        _check_dimension(dimension, raw.min_dimension, len(names))
+        # Without their mean, K independent vectors span one dimension less.
+        least = raw.min_dimension and raw.min_dimension - remove_mean
+        _check_dimension(dimension, least, len(names))
         vectors, kept = change_dimension(vectors, dimension)
         vectors = _unit(vectors, names, f"the dimension was reduced to {dimension}")
         steps.append({"step": "change_dimension", "dimension": dimension, "energy_kept": kept})

@@ -29,7 +29,7 @@ def main(words: list[str]) -> int:
     for column in scores:
         table.add_column(column, justify="right")
     rows = {kind: build(kind) for kind in KINDS}
-    training = ["experiment=quickstart", f"centres={chosen}", f"run_dir={RUN}/{chosen}"]
+    training = ["experiment=fashion_100", f"centres={chosen}", f"run_dir={RUN}/{chosen}"]
     run, results = semcentres.train(*training, *words)
     keys = ("nearest_centre_accuracy", "knn_accuracy", "recall_at_1", "map_at_r")
     for kind, row in rows.items():

@@ -194,10 +194,10 @@ def _draw(run: RunFolder, model: Model, shown: Assessed, results: Results) -> No
         near = among.search(shown.embeddings, NUM_SHOWN, exclude=np.arange(len(labels)))
         path = run.report / "gallery.png"
         draw_gallery(images.numpy(), labels, near.ids, near.cosines, names, path, seed=0)
-    elif images.shape[1] == 2:
+    elif images.shape[1] == 3:
         (weight,) = model.encoder.backbone.parameters()
         weights = weight.detach().numpy()
-        draw_toy(images.numpy(), labels, weights, names, run.report / "toy.png")
+        draw_toy(images.numpy(), labels, weights, model.bank.vectors, names, run.report / "toy.png")
 
 
 def _mean(rows: np.ndarray) -> np.ndarray:

@@ -23,13 +23,11 @@ from centre_builders.errors import CorruptArtefact, InputError
 # each pair by itself, so a score is a function of the two vectors alone, to the last bit. It
 # takes up to 3.5 times as long (512 columns, one core). On a GPU scores are right to rounding.
 faiss.cvar.distance_compute_blas_threshold = np.iinfo(np.int32).max
-
 FILE_NAME = "index.faiss"
 UNIT_TOLERANCE = 1e-3
 GPU_MAX_FETCH = 2048
 TILE_BYTES = 1 << 24  # of rows, which a processor's last cache holds
 TIE_BUDGET = 1 << 24  # scores held at once while ties are resolved, 12 bytes each
-
 Exclusion = Int64[np.ndarray, " _Q"] | None
 
 
@@ -87,9 +85,7 @@ class Index:
         Raises:
             InputError: `k`, `exclude` or the queries are not as above.
         """
-        whole = max(1, len(queries))
-        ((_, found),) = self.search_blocks(queries, k, exclude=exclude, block=whole)
-        return found
+        return next(self.search_blocks(queries, k, exclude=exclude, block=len(queries) or 1))[1]
 
     def search_blocks(
         self,
@@ -104,9 +100,9 @@ class Index:
             raise InputError(f"k must be at least 1, got {k}")
         vectors = _unit_rows("queries", queries)
         if vectors.shape[1] != self.dimension:
+            got, wanted = vectors.shape[1], self.dimension
             raise InputError(
-                f"queries have {vectors.shape[1]} columns, the index {self.dimension};"
-                " embed both with one encoder, or rebuild the index"
+                f"queries have {got} columns, the index {wanted}; use one encoder for both"
             )
         if exclude is not None:
             _check_exclude(exclude, len(vectors), len(self))
@@ -118,7 +114,8 @@ class Index:
         `about` says, as JSON, what the rows were made from: fingerprints of encoder, bank, data.
         """
         parts = [_rows(self._tiles.at(i)) for i in range(self._tiles.count())]
-        with write_folder(folder, about={**about, "index": self._shape()}) as temporary:
+        made = {**about, "shape": [len(self), self.dimension]}
+        with write_folder(folder, about=made) as temporary:
             faiss.write_index(_flat(np.concatenate(parts)), str(temporary / FILE_NAME))
 
     @classmethod
@@ -132,12 +129,9 @@ class Index:
         about = verify_folder(folder)["about"]
         _refuse_stale(folder, about, expect or {})
         index = cls.build(_read_rows(folder / FILE_NAME))
-        if (shape := index._shape()) != about.get("index"):
-            raise CorruptArtefact(f"{folder} holds {shape}, which its manifest denies; build again")
+        if [len(index), index.dimension] != (shape := about.get("shape")):
+            raise CorruptArtefact(f"{folder} is not of shape {shape}; build it again")
         return index
-
-    def _shape(self) -> dict[str, Any]:
-        return {"metric": "inner product", "rows": len(self), "columns": self.dimension}
 
     def _blocks(
         self, queries: Float32[np.ndarray, "Q D"], k: int, exclude: Exclusion, block: int
@@ -156,8 +150,8 @@ class Index:
         fetch = min(k + 1 if fetch is None else fetch, len(self))
         on_cpu = self._gpu is None or fetch > GPU_MAX_FETCH
         cosines, ids = (self._tiles if on_cpu else self._gpu).search(queries, fetch)
-        tied = np.flatnonzero(cosines[:, -1] == cosines[:, min(k, fetch) - 1])
-        tied = tied if fetch < len(self) else tied[:0]
+        open_end = fetch < len(self)
+        tied = np.flatnonzero(open_end & (cosines[:, -1] == cosines[:, min(k, fetch) - 1]))
         ids, cosines = _order_ties(ids, cosines, len(self))[:, :k], cosines[:, :k]
         step = max(1, TIE_BUDGET // (8 * fetch))
         for part in (tied[start : start + step] for start in range(0, len(tied), step)):
@@ -183,8 +177,7 @@ def _unit_rows(name: str, rows: Float[np.ndarray, "..."]) -> Float32[np.ndarray,
     if rows.ndim != 2:
         raise InputError(f"the {name} have shape {rows.shape}; wanted [rows, columns]")
     lengths = np.sqrt(np.einsum("nd,nd->n", rows, rows, dtype=np.float64))
-    # Not >, or nan passes.
-    wrong = np.flatnonzero(~(np.abs(lengths - 1) <= UNIT_TOLERANCE))
+    wrong = np.flatnonzero(~(np.abs(lengths - 1) <= UNIT_TOLERANCE))  # Not >, or nan passes.
     if wrong.size:
         raise InputError(
             f"row {wrong[0]} of the {name} has length {lengths[wrong[0]]:.6g}, wanted 1"
@@ -204,7 +197,7 @@ def _rows(flat: faiss.Index) -> Float32[np.ndarray, "N D"]:
     return np.asarray(flat.reconstruct_n(0, flat.ntotal))
 
 
-def _tiles(rows: Float32[np.ndarray, "N D"]) -> faiss.IndexShards:
+def _tiles(rows: Float32[np.ndarray, "N D"]) -> Any:  # noqa: ANN401
     """Return the rows in parts that stay in cache: all queries meet one before the next is read."""
     tiles = faiss.IndexShards(rows.shape[1])  # in turn; ids run on
     step = max(1, TILE_BYTES // rows[0].nbytes)

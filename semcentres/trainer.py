@@ -263,6 +263,7 @@ def learning_rate_factor(step: int, *, num_steps: int, warmup: int) -> float:
 
 
 def has_bf16(device: str) -> bool:
+    """Return whether the hardware computes in bfloat16 by itself."""
     if device in ("auto", "cuda", "gpu") and torch.cuda.is_available():
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))

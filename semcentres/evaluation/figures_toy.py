@@ -1,6 +1,6 @@
-"""The toy of seed note 000: points and the direction that a linear map answers to.
+"""The toy of seed note 000: its points, and what the learnt linear map answers to.
 
-Dimensions: N points, D outputs of the map.
+Dimensions: N points (x_1, x_2, y), D = 2 outputs of the map, K centres.
 """
 
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
+from matplotlib.patches import Circle
 
 from semcentres.evaluation.canvas import (
     BLUE,
@@ -24,52 +25,56 @@ from semcentres.evaluation.canvas import (
 LOOKS = ((BLUE, "o"), (ORANGE, "^"), (GREEN, "s"), (PURPLE, "D"), (VERMILION, "v"))
 
 
-def response_ratio(weights: Float[np.ndarray, "D 2"]) -> float:
-    """Return |response to y| / |response to x|; 0 for the projection onto x, inf onto y."""
-    to_x, to_y = np.linalg.norm(weights, axis=0)
-    return float(to_y / to_x) if to_x > 0 else float("inf")
+def response_ratio(weights: Float[np.ndarray, "D 3"]) -> float:
+    """Return the map's response to y over its least response to a direction of x.
+
+    0 is a map that sees x alone, as the projection does; inf one that is blind to a part of x.
+    """
+    least = float(np.linalg.svd(weights[:, :2], compute_uv=False).min())
+    return float(np.linalg.norm(weights[:, 2])) / least if least > 1e-12 else float("inf")
 
 
 def draw_toy(
-    points: Float[np.ndarray, "N 2"],
+    points: Float[np.ndarray, "N 3"],
     clusters: Int[np.ndarray, " N"],
-    weights: Float[np.ndarray, "D 2"],
+    weights: Float[np.ndarray, "2 3"],
+    centres: Float[np.ndarray, "K 2"],
     names: Sequence[str],
     path: Path,
 ) -> None:
-    """Draw the points and, as an arrow, the direction of the plane to which the map answers most.
+    """Draw the points, and beside them the columns of the map as arrows among the centres.
 
     Args:
-        points: (x, y).
+        points: (x_1, x_2, y).
         clusters: of each point, rows of `names`.
-        weights: of the linear map from (x, y).
+        weights: of the linear map.
+        centres: that it was trained toward.
         names: of the clusters.
         path: of the PNG.
     """
-    figure = new_figure(6.4, 5.2)
-    axes = figure.subplots()
+    figure = new_figure(10.0, 4.8)
+    left, right = figure.subplots(1, 2)
     for cluster in np.unique(clusters):
         colour, marker = LOOKS[cluster % len(LOOKS)]
-        x, y = points[clusters == cluster].T
-        axes.scatter(x, y, s=9, c=colour, marker=marker, alpha=0.5, label=short(names[cluster]))
-    _draw_direction(axes, weights)
-    ratio = response_ratio(weights)
-    axes.set_title(f"The map's response to y is {ratio:.2%} of its response to x", fontsize=11)
-    axes.set(xlabel="x, which makes the clusters", ylabel="y, random, moved by the views")
-    axes.set_aspect("equal", adjustable="datalim")
-    axes.legend(loc="upper right", fontsize=9)
-    axes.grid(alpha=0.2)
+        x, y = points[clusters == cluster][:, [0, 2]].T
+        left.scatter(x, y, s=9, c=colour, marker=marker, alpha=0.5, label=short(names[cluster]))
+        right.scatter(*centres[cluster], s=90, c=colour, marker=marker)
+    left.set(xlabel="$x_1$, which makes the clusters", ylabel="y, random, moved by the views")
+    left.set_title("The points", fontsize=11)
+    left.legend(loc="upper center", ncols=3, fontsize=9, bbox_to_anchor=(0.5, -0.14))
+    _draw_map(right, weights)
     save(figure, path)
 
 
-def _draw_direction(axes: Axes, weights: Float[np.ndarray, "D 2"]) -> None:
-    _, _, directions = np.linalg.svd(weights)
-    x, y = directions[0] * np.sign(directions[0, 0] or 1)
-    axes.annotate(
-        "",
-        xy=(1.6 * x, 1.6 * y),
-        xytext=(0, 0),
-        arrowprops={"arrowstyle": "-|>", "color": "black", "linewidth": 2.5, "mutation_scale": 20},
-    )
-    box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.5}
-    axes.text(1.75 * x, 1.75 * y, "what the map sees", fontsize=9, va="center", bbox=box)
+def _draw_map(axes: Axes, weights: Float[np.ndarray, "2 3"]) -> None:
+    """Draw each input's column of the map, the longest at length 1."""
+    columns = weights.T / np.linalg.norm(weights, axis=0).max()
+    for (across, up), name, colour in zip(columns, ("$x_1$", "$x_2$", "y"), "kkr", strict=True):
+        arrow = {"arrowstyle": "-|>", "color": colour, "linewidth": 2.5}
+        axes.annotate("", xy=(across, up), xytext=(0, 0), arrowprops=arrow)
+        axes.annotate(name, (across, up), xytext=(6, 6), textcoords="offset points", color=colour)
+    axes.add_patch(Circle((0, 0), 1, fill=False, color="grey", linestyle=":"))
+    ratio = response_ratio(weights)
+    axes.set_title(f"The learnt map: response to y is {ratio:.2%} of that to x", fontsize=11)
+    axes.set(xlim=(-1.3, 1.3), ylim=(-1.3, 1.3), aspect="equal")
+    axes.set(xlabel="embedding, and the centres on its circle")

@@ -119,7 +119,8 @@ class ClusterEnergy(nn.Module):
         unlabelled_ramp: share of the training over which lambda grows from 0, in [0, 1].
         view_confidence: w at the end of its ramp, in [0, 1]; the note suggests 0.9.
         view_ramp: share of the training over which w grows from 0, in [0, 1].
-        balance_weight: mu, of the divergence of the mean assignment from the prior.
+        balance_weight: mu, of the divergence of the mean assignment from the prior. With 0 and
+            no balanced targets, all unlabelled images may end at one centre.
         sharpening: the targets' temperature as a share of `temperature`; below 1 sharpens.
         balance_targets: whether to scale the batch's targets to the prior (Sinkhorn).
         prior: expected share of each class among the unlabelled images; None means uniform.
@@ -131,13 +132,13 @@ class ClusterEnergy(nn.Module):
     def __init__(
         self,
         *,
-        temperature: float = 0.2,
+        temperature: float = 0.15,
         tie: Tie | str = Tie.SOFT,
         unlabelled_weight: float = 1.0,
         unlabelled_ramp: float = 0.3,
         view_confidence: float = 1.0,
         view_ramp: float = 0.0,
-        balance_weight: float = 0.0,
+        balance_weight: float = 0.5,
         sharpening: float = 1.0,
         balance_targets: bool = False,
         prior: Sequence[float] | None = None,

@@ -56,7 +56,9 @@ def curves(num: int, path: Path) -> None:
 
 
 def toy(num: int, path: Path) -> None:
-    draw_toy(RNG.standard_normal((num, 2)), np.arange(num) % 2, np.eye(3, 2), names(2), path)
+    clusters = np.arange(num) % 4
+    centres = RNG.standard_normal((4, 2))
+    draw_toy(RNG.standard_normal((num, 3)), clusters, np.eye(2, 3), centres, names(4), path)
 
 
 DRAWINGS: list[tuple[Callable[[Any, Path], None], int]] = [
@@ -137,8 +139,10 @@ def test_curves_keep_finite_numbers_in_order() -> None:
 
 
 def test_response_ratio() -> None:
-    assert response_ratio(np.array([[3.0, 0.03], [4.0, 0.04]])) == pytest.approx(0.01)
-    assert response_ratio(np.array([[0.0, 1.0]])) == float("inf")
+    """The least response to a direction of x counts: here 2, along the second axis."""
+    assert response_ratio(np.array([[5, 0, 0.03], [0, -2, 0.04]])) == pytest.approx(0.025)
+    assert response_ratio(np.array([[1.0, 1, 0], [1, 1, 0]])) == float("inf")
+    assert response_ratio(np.zeros((2, 3))) == float("inf")
 
 
 def test_refuses_what_cannot_be_drawn(tmp_path: Path) -> None:

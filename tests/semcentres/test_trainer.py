@@ -34,7 +34,12 @@ QUICK = TrainerSettings(
 ABOUT = {"bank": "b", "data": "d"}
 
 
-def make_trainer(settings: TrainerSettings = QUICK, *, dropout: float = 0.2) -> Trainer:
+def make_trainer(
+    settings: TrainerSettings = QUICK,
+    *,
+    dropout: float = 0.2,
+    objective: ClusterEnergy | None = None,
+) -> Trainer:
     source = mnist_5k()
     split = split_labels(source, labels_per_class=10)
     task = Task(
@@ -49,7 +54,7 @@ def make_trainer(settings: TrainerSettings = QUICK, *, dropout: float = 0.2) -> 
     backbone = nn.Sequential(small_conv(channels=1, dimension=16, width=4), nn.Dropout(dropout))
     mean, std = source.statistics
     encoder = Encoder(backbone, mean=mean, std=std)
-    return Trainer(task, encoder, ClusterEnergy(balance_weight=0.1), settings)
+    return Trainer(task, encoder, objective or ClusterEnergy(balance_weight=0.1), settings)
 
 
 def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -219,3 +224,23 @@ def test_signal_saves_and_exits_with_its_code(tmp_path: Path, signum: signal.Sig
     (checkpoint,) = RunFolder(tmp_path / "run").steps()
     step = json.loads((checkpoint / "MANIFEST.json").read_text())["about"]["step"]
     assert step == RunFolder(tmp_path / "run").records()[-1]["step"]
+
+
+def largest_share(objective: ClusterEnergy, folder: Path) -> float:
+    """Train without a teacher and return the share of test digits at the most popular centre."""
+    settings = replace(
+        QUICK, steps=80, labelled_batch=16, unlabelled_batch=48, learning_rate=2e-2,
+        teacher=False, log_every=80, checkpoint_every=80,
+    )  # fmt: skip
+    encoder = make_trainer(settings, dropout=0.0, objective=objective).fit(
+        RunFolder(folder), about=ABOUT
+    )
+    with torch.inference_mode():
+        found = nearest(encoder.eval()(plain(mnist_5k().test.images)), torch.eye(10, 16))
+    return found.bincount().max().item() / len(found)
+
+
+def test_balance_is_what_keeps_the_classes_apart(tmp_path: Path) -> None:
+    """Below the safe temperature, the seed's two terms alone still send all to one centre."""
+    assert largest_share(ClusterEnergy(balance_weight=0.0), tmp_path / "without") > 0.9
+    assert largest_share(ClusterEnergy(), tmp_path / "with") < 0.5
