@@ -106,7 +106,7 @@ def save_sealed(
     from safetensors.numpy import save
 
     contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    raw = save(contiguous, {**metadata, "fingerprint": BLANK.decode()})
+    raw = _ordered(save(contiguous, {**metadata, "fingerprint": BLANK.decode()}))
     digest = sha256(raw).hexdigest()
     write_file(path, raw.replace(SEAL + BLANK, SEAL + digest.encode(), 1))
     return digest
@@ -128,6 +128,14 @@ def load_sealed(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]
     except (SafetensorError, OSError) as error:
         raise CorruptArtefact(f"{path} is not a safetensors file ({error})") from error
     return tensors, {k: v for k, v in metadata.items() if k != "fingerprint"}, fingerprint
+
+
+def _ordered(raw: bytes) -> bytes:
+    """Return a safetensors file with its header's keys in order: the library's order is random."""
+    end = 8 + int.from_bytes(raw[:8], "little")
+    header = json.dumps(json.loads(raw[8:end]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)  # so that the tensors stay aligned
+    return len(header).to_bytes(8, "little") + header + raw[end:]
 
 
 def _verify_seal(path: Path) -> str:

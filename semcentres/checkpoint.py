@@ -5,7 +5,7 @@ runs/a/
   centres.safetensors    the bank of centres
   checkpoints/step-…/    state to resume from, whole or absent, the newest two
   model.safetensors      weights for inference, with all that is needed to load them
-  metrics.jsonl          one record a logged step
+  metrics.jsonl          one record a logged step; the same in tensorboard/
   metrics.json           the results
   index/                 FAISS index of the training images' embeddings
   README.md              model card
@@ -16,7 +16,7 @@ import fcntl
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -129,15 +129,27 @@ class RunFolder:
         lines = path.read_text().splitlines(keepends=True) if path.exists() else []
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
-    def keep_records(self, step: int) -> None:
-        """Drop the records after `step`: a resumed run writes them again."""
+    @contextmanager
+    def logbook(self, step: int) -> Iterator[Callable[[Record], None]]:
+        """Give a function that appends a record to metrics.jsonl and to TensorBoard.
+
+        Records after `step` are dropped first: a resumed run writes them again.
+        """
+        from torch.utils.tensorboard import SummaryWriter
+
         kept = [json.dumps(record) + "\n" for record in self.records() if record["step"] <= step]
         write_file(self.path / "metrics.jsonl", "".join(kept).encode())
+        board = SummaryWriter(str(self.path / "tensorboard"), purge_step=step + 1)
+        with board, (self.path / "metrics.jsonl").open("a") as file:
 
-    def append_record(self, record: Record) -> None:
-        """Append one line to metrics.jsonl."""
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(record) + "\n")
+            def append(record: Record) -> None:
+                file.write(json.dumps(record) + "\n")
+                file.flush()
+                for name, value in record.items():
+                    if name != "step":
+                        board.add_scalar(name, value, record["step"])
+
+            yield append
 
 
 def _compare(folder: Path, made_with: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

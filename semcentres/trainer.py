@@ -104,20 +104,24 @@ class Trainer:
         settings = self.settings
         start = self._resume(run, about)
         clock = time.monotonic()
-        with interrupts() as interrupt, Progress(settings.steps, start) as progress:
+        with (
+            interrupts() as interrupt,
+            run.logbook(start) as append,
+            Progress(settings.steps, start) as progress,
+        ):
             for step in range(start, settings.steps):
                 terms = self.step(step)
                 done = step + 1
                 last = done == settings.steps
                 if done % settings.log_every == 0 or last:
                     record = self._record(done, terms)
-                    run.append_record(record)
+                    append(record)
                     rate = (done - start) * self._batch_size() / (time.monotonic() - clock)
                     progress.show(done, record, images_per_second=rate)
                 if done % settings.checkpoint_every == 0 or last or interrupt.signum:
                     if evaluate is not None:
                         scores = evaluate(self.teacher.module)
-                        run.append_record({"step": done, **scores})
+                        append({"step": done, **scores})
                         progress.show(done, scores)
                     self.save(run, step=done, about=about)
                 if interrupt.signum:
@@ -149,12 +153,10 @@ class Trainer:
     def _resume(self, run: RunFolder, about: Mapping[str, Any]) -> int:
         found = run.newest_checkpoint(about)
         if found is None:
-            run.keep_records(0)
             return 0
         step, state = found
         for name, part in self._parts().items():
             part.load_state_dict(state[name])
-        run.keep_records(step)
         log.info("resuming %s at step %d", run.path, step)
         return step
 
