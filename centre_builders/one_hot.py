@@ -1,6 +1,6 @@
 """One-hot centres: the axes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,13 @@ from centre_builders.protocol import RawCentres
 class OneHot:
     """Each class has an axis of its own; every two centres have cosine 0."""
 
-    def build(self, names: Sequence[str], *, seed: int) -> RawCentres:
-        """Return the identity matrix; `seed` is not used."""
+    def build(
+        self,
+        names: Sequence[str],
+        *,
+        seed: int,
+        descriptions: Mapping[str, str] | None = None,
+    ) -> RawCentres:
+        """Return the identity matrix; neither `seed` nor `descriptions` is used."""
         num = len(names)
         return RawCentres(np.eye(num), tuple(names), min_dimension=num)

@@ -1,6 +1,6 @@
 """Random orthogonal centres, or the best spread of several draws where there is no room."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,13 @@ class RandomOrthogonal:
 
     dimension: int = 64
 
-    def build(self, names: Sequence[str], *, seed: int) -> RawCentres:
+    def build(
+        self,
+        names: Sequence[str],
+        *,
+        seed: int,
+        descriptions: Mapping[str, str] | None = None,
+    ) -> RawCentres:
         """Return random unit vectors, orthogonal where there is room."""
         num, rng = len(names), np.random.default_rng(seed)
         if num <= self.dimension:

@@ -1,7 +1,7 @@
 """Centres from sentence embeddings of prompts around each name."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +28,13 @@ class Sentence:
     model: str | None = None
     templates: Sequence[str] = TEMPLATES
 
-    def build(self, names: Sequence[str], *, seed: int) -> RawCentres:
+    def build(
+        self,
+        names: Sequence[str],
+        *,
+        seed: int,
+        descriptions: Mapping[str, str] | None = None,
+    ) -> RawCentres:
         """Return the mean over templates of the unit embeddings; `seed` is not used.
 
         Raises:
@@ -38,13 +44,16 @@ class Sentence:
         if bad is not None or not self.templates:
             raise InputError(f"template {bad!r} must hold one {{}} for the name")
         folder = self.model or packaged_minilm()
-        prompts = [t.replace("{}", name) for t in self.templates for name in names]
+        texts = tuple((descriptions or {}).get(name, name) for name in names)
+        prompts = [t.replace("{}", text) for t in self.templates for text in texts]
         embedded = normalise(_embed(folder, prompts)).reshape(len(self.templates), len(names), -1)
         source = {
             "model": self.model or "all-MiniLM-L6-v2",
             "templates": " | ".join(self.templates),
         }
-        return RawCentres(embedded.mean(axis=0), tuple(names), source, shares_mean=True)
+        return RawCentres(
+            embedded.mean(axis=0), texts, source, shares_mean=True, independent=True
+        )
 
 
 def packaged_minilm() -> str:

@@ -1,6 +1,6 @@
 """Centres from word vectors: the mean of the vectors of a name's words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -27,23 +27,35 @@ class Word2Vec:
     path: str | None = None
     trust_pickle: bool = False
 
-    def build(self, names: Sequence[str], *, seed: int) -> RawCentres:
+    def build(
+        self,
+        names: Sequence[str],
+        *,
+        seed: int,
+        descriptions: Mapping[str, str] | None = None,
+    ) -> RawCentres:
         """Return the mean vector of each name's known words; `seed` is not used.
 
         Raises:
             InputError: the file cannot be trusted or read, or names have no known word; all such
                 names are listed.
         """
-        wanted = {token for name in names for token in candidates(name)}
+        texts = [(descriptions or {}).get(name, name) for name in names]
+        wanted = {token for text in texts for token in candidates(text)}
         if self.path is None:
             vectors = packaged_glove(wanted)
         else:
             vectors = read_vectors(Path(self.path).expanduser(), wanted, self.trust_pickle)
-        words = [words_of(name, vectors.rows.__contains__) for name in names]
+        words = [words_of(text, vectors.rows.__contains__) for text in texts]
         _check_known(names, words, vectors)
         rows = [np.mean([vectors.rows[word] for word in found], axis=0) for found in words]
-        texts = tuple(" ".join(found) for found in words)
-        return RawCentres(np.array(rows, dtype=np.float64), texts, vectors.source, shares_mean=True)
+        return RawCentres(
+            np.array(rows, dtype=np.float64),
+            tuple(" ".join(found) for found in words),
+            vectors.source,
+            shares_mean=True,
+            independent=True,
+        )
 
 
 def _check_known(

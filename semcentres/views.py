@@ -74,7 +74,7 @@ class RandomView:
 
     def _resample(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
         moves = self.crop < 1 or self.stretch > 1 or self.rotate or self.translate or self.flip
-        if not moves:
+        if not moves or not len(pixels):  # torch's grids refuse an empty batch
             return pixels
         height, width = pixels.shape[-2:]
         matrices = self._affine(len(pixels), height / width, generator)

@@ -115,6 +115,28 @@ def test_other_seed_gives_other_weights(tmp_path: Path, uninterrupted) -> None: 
     )
 
 
+def test_trains_on_labels_alone(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    trainer = make_trainer(replace(QUICK, unlabelled_batch=0))
+    trainer.fit(run, about=ABOUT)
+    assert [record["unlabelled"] for record in run.records()] == [0.0] * 6
+
+
+def test_records_reach_tensorboard_once(tmp_path: Path) -> None:
+    """Also those of a run that died after its last checkpoint and repeats some steps."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = RunFolder(tmp_path)
+    dying = make_trainer()
+    stop_before(dying, 9)
+    with pytest.raises(Kill):
+        dying.fit(run, about=ABOUT)
+    make_trainer().fit(run, about=ABOUT)
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    wanted = [(record["step"], np.float32(record["loss"])) for record in run.records()]
+    assert [(event.step, event.value) for event in board.Scalars("loss")] == wanted
+
+
 def test_keeps_two_checkpoints_and_falls_back(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

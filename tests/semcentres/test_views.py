@@ -107,6 +107,12 @@ def test_erase_fills_one_square_with_the_mean() -> None:
     assert (holes > 0).float().mean() > 0.8
 
 
+def test_empty_batch_stays_empty() -> None:
+    """A training on labels alone has no unlabelled image to view."""
+    view = RandomView(crop=0.5, rotate=20.0, brightness=0.5, erase=0.5, noise=0.1)
+    assert view(torch.zeros(0, 1, 8, 8, dtype=torch.uint8), generator(0)).shape == (0, 1, 8, 8)
+
+
 def test_jitter_redraws_its_columns_only() -> None:
     points = torch.arange(12.0).view(4, 3)
     moved = JitterColumns(columns=(1,))(points, generator(0))
