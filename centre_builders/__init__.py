@@ -15,7 +15,7 @@ from typing import Any
 
 _HOMES = {
     "CentreBank": "bank",
-    "build_bank": "bank",
+    "build_bank": "building",
     "CentreBuilder": "protocol",
     "RawCentres": "protocol",
     "Geometry": "geometry",

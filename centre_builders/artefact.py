@@ -24,10 +24,14 @@ SCHEMA = 1
 SEAL = b'"fingerprint":"'
 BLANK = b"0" * 64
 HEADER_LIMIT = 100_000_000
+DTYPES = {
+    "bool": "BOOL", "uint8": "U8", "int8": "I8", "int32": "I32", "int64": "I64",
+    "float16": "F16", "float32": "F32", "float64": "F64",
+}  # fmt: skip
 
 
-def write_file(path: str | Path, data: bytes) -> str:
-    """Write a file whole or not at all, and return its SHA-256.
+def write_file(path: str | Path, *parts: bytes | memoryview) -> None:
+    """Write a file of these parts whole or not at all.
 
     Raises:
         NoSpace: the disk is full; what was there before is still there.
@@ -37,12 +41,12 @@ def write_file(path: str | Path, data: bytes) -> str:
     temporary = _temporary(target)
     with _room(target, temporary):
         with temporary.open("wb") as file:
-            file.write(data)
+            for part in parts:
+                file.write(part)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(target)
         _sync_folder(target.parent)
-    return sha256(data).hexdigest()
 
 
 @contextmanager
@@ -102,14 +106,19 @@ def save_sealed(
     """Write one safetensors file that carries its own SHA-256, and return it.
 
     The hash is of the whole file, header included, with the hash's own 64 characters as zeros.
+    Equal contents give equal files, and the tensors are not copied; the library's own writer
+    copies them and orders the metadata at random.
     """
-    from safetensors.numpy import save
-
-    contiguous = {name: np.ascontiguousarray(array) for name, array in tensors.items()}
-    raw = _ordered(save(contiguous, {**metadata, "fingerprint": BLANK.decode()}))
-    digest = sha256(raw).hexdigest()
-    write_file(path, raw.replace(SEAL + BLANK, SEAL + digest.encode(), 1))
-    return digest
+    arrays = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
+    header = _header(arrays, {**metadata, "fingerprint": BLANK.decode()})
+    # A view as bytes, for 0-dimensional and empty arrays too.
+    parts = [array.reshape(-1).view(np.uint8).data for array in arrays.values()]
+    digest = sha256(header)
+    for part in parts:
+        digest.update(part)
+    sealed = header.replace(SEAL + BLANK, SEAL + digest.hexdigest().encode(), 1)
+    write_file(path, sealed, *parts)
+    return digest.hexdigest()
 
 
 def load_sealed(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str], str]:
@@ -130,12 +139,20 @@ def load_sealed(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]
     return tensors, {k: v for k, v in metadata.items() if k != "fingerprint"}, fingerprint
 
 
-def _ordered(raw: bytes) -> bytes:
-    """Return a safetensors file with its header's keys in order: the library's order is random."""
-    end = 8 + int.from_bytes(raw[:8], "little")
-    header = json.dumps(json.loads(raw[8:end]), sort_keys=True, separators=(",", ":")).encode()
-    header += b" " * (-len(header) % 8)  # so that the tensors stay aligned
-    return len(header).to_bytes(8, "little") + header + raw[end:]
+def _header(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:
+    """Return length and header of a safetensors file (github.com/huggingface/safetensors)."""
+    described: dict[str, Any] = {"__metadata__": dict(metadata)}
+    end = 0
+    for name, array in arrays.items():
+        start, end = end, end + array.nbytes
+        described[name] = {
+            "dtype": DTYPES[array.dtype.name],
+            "shape": array.shape,
+            "data_offsets": [start, end],
+        }
+    text = json.dumps(described, sort_keys=True, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # so that the tensors are aligned
+    return len(text).to_bytes(8, "little") + text
 
 
 def _verify_seal(path: Path) -> str:

@@ -1,14 +1,13 @@
 """The bank of centres: names, unit vectors and where they come from; one sealed file.
 
-Dimensions: K centres, d width.
+Dimensions: K centres, d width, n new centres.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -16,29 +15,30 @@ import numpy as np
 from jaxtyping import Float
 
 from centre_builders.artefact import load_sealed, save_sealed
-from centre_builders.conditioning import condition
+from centre_builders.conditioning import Fitted
 from centre_builders.errors import CorruptArtefact, InputError
-from centre_builders.geometry import Geometry, describe, nearest_pairs
-from centre_builders.protocol import CentreBuilder
+from centre_builders.geometry import Geometry, coinciding, describe
 from centre_builders.vocabulary import check_names
-
-LIBRARIES = ("semcentres", "numpy", "gensim", "sentence-transformers")
-SAME = 1 - 1e-6
 
 
 @dataclass(frozen=True, eq=False)
 class CentreBank:
     """Class names and their unit vectors, checked once on entry.
 
+    `building.build_bank` makes one; `changes.add`, `rename` and `retire` change one.
+
     Args:
         names: one a centre, unique after folding.
         vectors: float32, unit rows.
-        provenance: builder, options, source, texts, seed, conditioning, versions; JSON.
+        provenance: builder, source, texts, seed, conditioning, versions, history; JSON. Texts
+            that equal their name are left out.
+        conditioning: the fitted steps that led to the vectors, for classes to come.
     """
 
     names: tuple[str, ...]
     vectors: Float[np.ndarray, "K d"]
     provenance: Mapping[str, Any]
+    conditioning: tuple[Fitted, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse names or vectors that no class can have.
@@ -53,23 +53,36 @@ class CentreBank:
                 f"{len(self.names)} names need as many float32 rows, got"
                 f" {self.vectors.dtype} {self.vectors.shape}"
             )
-        lengths = np.linalg.norm(self.vectors.astype(np.float64), axis=1)
-        bad = ~(np.abs(lengths - 1) < 1e-4)
+        squares = np.einsum("kd,kd->k", self.vectors, self.vectors, dtype=np.float64)
+        bad = ~(np.abs(np.sqrt(squares) - 1) < 1e-4)
         if bad.any():
             row = int(bad.argmax())
-            raise InputError(f"the centre of {self.names[row]!r} has length {lengths[row]}, not 1")
-        _check_apart(self.names, self.vectors)
+            length = float(np.sqrt(squares[row]))
+            raise InputError(f"the centre of {self.names[row]!r} has length {length}, not 1")
+        pair = coinciding(self.vectors)
+        if pair is not None:
+            first, second = (self.names[row] for row in pair)
+            raise InputError(
+                f"{first!r} and {second!r} have the same centre; describe the classes"
+                " apart, or take another builder"
+            )
 
     @property
     def dimension(self) -> int:
         """Width d of the centres."""
         return int(self.vectors.shape[1])
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """What each name was resolved to."""
+        texts = self.provenance.get("texts", {})
+        return tuple(texts.get(name, name) for name in self.names)
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of names, vectors and provenance: equal banks have equal ones."""
         digest = sha256(self._described().encode())
-        digest.update(np.ascontiguousarray(self.vectors).tobytes())
+        digest.update(np.ascontiguousarray(self.vectors).data)
         return digest.hexdigest()
 
     @cached_property
@@ -80,6 +93,18 @@ class CentreBank:
         """Return cosines, nearest pairs and the safe temperature; computed once."""
         return self._geometry
 
+    def rows_of(self, names: Sequence[str]) -> list[int]:
+        """Return the rows of these names.
+
+        Raises:
+            InputError: a name has no centre.
+        """
+        row = {name: i for i, name in enumerate(self.names)}
+        lacking = [name for name in names if name not in row]
+        if lacking:
+            raise InputError(f"the bank has no centre for {', '.join(map(repr, lacking[:20]))}")
+        return [row[name] for name in names]
+
     def select(self, names: Sequence[str]) -> "CentreBank":
         """Return the bank of these names, in their order.
 
@@ -88,11 +113,7 @@ class CentreBank:
         """
         if tuple(names) == self.names:
             return self
-        row = {name: i for i, name in enumerate(self.names)}
-        lacking = [name for name in names if name not in row]
-        if lacking:
-            raise InputError(f"the bank has no centre for {', '.join(map(repr, lacking))}")
-        rows = [row[name] for name in names]
+        rows = self.rows_of(names)
         texts = self.provenance.get("texts", {})
         provenance = {
             **self.provenance,
@@ -103,7 +124,11 @@ class CentreBank:
 
     def save(self, path: str | Path) -> None:
         """Write the bank to one safetensors file, whole or not at all."""
-        save_sealed(Path(path), {"centres": self.vectors}, {"bank": self._described()})
+        tensors = {"centres": self.vectors}
+        for place, step in enumerate(self.conditioning):
+            arrays = {"offset": step.offset, "matrix": step.matrix}
+            tensors |= {f"step{place}.{k}": a for k, a in arrays.items() if a is not None}
+        save_sealed(Path(path), tensors, {"bank": self._described()})
 
     @classmethod
     def load(cls, path: str | Path) -> "CentreBank":
@@ -121,63 +146,27 @@ class CentreBank:
         tensors, metadata, _ = load_sealed(path)
         try:
             described = json.loads(metadata["bank"])
+            steps = [
+                Fitted(
+                    **step,
+                    offset=tensors.get(f"step{place}.offset"),
+                    matrix=tensors.get(f"step{place}.matrix"),
+                )
+                for place, step in enumerate(described["conditioning"])
+            ]
             names, provenance = tuple(described["names"]), described["provenance"]
-            return cls(names, tensors["centres"], provenance)
+            return cls(names, tensors["centres"], provenance, tuple(steps))
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise CorruptArtefact(f"{path} is not a bank of centres ({error!r})") from error
 
     def _described(self) -> str:
-        """Return names and provenance as canonical JSON."""
-        content = {"names": self.names, "provenance": self.provenance}
+        """Return all but the arrays as canonical JSON."""
+        content = {
+            "names": self.names,
+            "provenance": self.provenance,
+            "conditioning": [
+                {"step": step.step, "dimension": step.dimension, "facts": step.facts}
+                for step in self.conditioning
+            ],
+        }
         return json.dumps(content, sort_keys=True, ensure_ascii=False)
-
-
-def build_bank(
-    builder: CentreBuilder,
-    names: Sequence[str],
-    *,
-    seed: int = 0,
-    dimension: int | None = None,
-    remove_mean: bool | None = None,
-) -> CentreBank:
-    """Return the bank of the names: build, condition, check.
-
-    Args:
-        builder: names to raw vectors.
-        names: class names, each once.
-        seed: of the builder's draws.
-        dimension: width of the centres; None keeps the builder's.
-        remove_mean: None removes it where the builder's vectors share one (text).
-    """
-    names = check_names(names)
-    raw = builder.build(names, seed=seed)
-    remove = raw.shares_mean if remove_mean is None else remove_mean
-    vectors, steps = condition(raw, names, remove_mean=remove, dimension=dimension)
-    kind = type(builder)
-    provenance = {
-        "builder": f"{kind.__module__}.{kind.__qualname__}",
-        "options": json.loads(json.dumps(asdict(builder))),  # type: ignore[call-overload]
-        "source": dict(raw.source),
-        "texts": dict(zip(names, raw.texts, strict=True)),
-        "seed": seed,
-        "conditioning": steps,
-        "versions": {name: v for name in LIBRARIES if (v := _version(name))},
-    }
-    return CentreBank(names, vectors.astype(np.float32), provenance)
-
-
-def _check_apart(names: Sequence[str], vectors: Float[np.ndarray, "K d"]) -> None:
-    nearest = nearest_pairs(vectors.astype(np.float64), 1)
-    if nearest and nearest[0][2] > SAME:
-        first, second, _ = nearest[0]
-        raise InputError(
-            f"{names[first]!r} and {names[second]!r} have the same centre; describe the classes"
-            " apart, or take another builder"
-        )
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None

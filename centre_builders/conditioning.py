@@ -1,89 +1,225 @@
-"""From raw vectors to centres: remove the mean, change the dimension, project to the sphere.
+"""From raw vectors to centres, in composable steps that a bank stores and applies to new names.
 
 Text vectors share a common direction, and with it the soft-min's safe temperature falls to
 where it does not train; removing the mean cures it (no peer does this for text centres).
 
-Dimensions: K vectors, D raw width, d asked width.
+A step is fitted once, on all rows. Fitted, it is an affine map, and every row is scaled to length
+1 after it. So a class that is added later goes through the same maps while no old centre moves.
+
+Dimensions: K vectors, D raw width, d width after a step.
 """
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float
+from scipy.optimize import linear_sum_assignment
 
 from centre_builders.errors import InputError
-from centre_builders.protocol import RawCentres
 from centre_builders.sphere import normalise
 
 
-def condition(
-    raw: RawCentres, names: Sequence[str], *, remove_mean: bool, dimension: int | None
-) -> tuple[Float[np.ndarray, "K d"], list[dict[str, Any]]]:
-    """Return unit centres, and the steps that led to them, to be stored in the bank.
+@dataclass(frozen=True)
+class Fitted:
+    """A step as it was fitted: rows -> (rows - offset) @ matrix, then length 1.
 
     Args:
-        raw: a builder's vectors.
+        step: its name.
+        facts: what is to be known of it; JSON.
+        offset: None is 0.
+        matrix: None is the identity, cut or padded with zeros to `dimension`.
+        dimension: d.
+        order: for a step that reorders the rows it was fitted on; nothing for new ones.
+    """
+
+    step: str
+    dimension: int
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    offset: Float[np.ndarray, " D"] | None = None
+    matrix: Float[np.ndarray, "D d"] | None = None
+    order: np.ndarray | None = None
+
+    def apply(self, vectors: Float[np.ndarray, "K D"]) -> Float[np.ndarray, "K d"]:
+        """Return rows of any length."""
+        moved = vectors if self.offset is None else vectors - self.offset
+        if self.matrix is not None:
+            return moved @ self.matrix
+        lift = self.dimension - moved.shape[1]
+        return np.pad(moved, ((0, 0), (0, lift))) if lift else moved
+
+
+@runtime_checkable
+class Step(Protocol):
+    """One step of conditioning."""
+
+    def fit(self, vectors: Float[np.ndarray, "K D"]) -> Fitted:
+        """Return the step fitted on unit (at first: raw) rows."""
+        ...
+
+
+@dataclass(frozen=True)
+class RemoveMean:
+    """Subtract the mean of the rows."""
+
+    def fit(self, vectors: Float[np.ndarray, "K D"]) -> Fitted:
+        """Return the fitted step."""
+        return Fitted("remove_mean", vectors.shape[1], offset=vectors.mean(axis=0))
+
+
+@dataclass(frozen=True)
+class RemoveDirections:
+    """Project out the directions along which the rows vary most.
+
+    "All but the top" of Mu & Viswanath 2018 (arXiv:1702.01417), after the mean was removed.
+
+    Args:
+        num: how many; from 1.
+    """
+
+    num: int
+
+    def fit(self, vectors: Float[np.ndarray, "K D"]) -> Fitted:
+        """Return the fitted step."""
+        if not 0 < self.num < min(vectors.shape):
+            raise InputError(
+                f"remove_directions={self.num} of {vectors.shape[0]} rows in {vectors.shape[1]}"
+                f" dimensions; wanted 1 to {min(vectors.shape) - 1}"
+            )
+        top = principal_axes(vectors)[: self.num]
+        matrix = np.eye(vectors.shape[1]) - top.T @ top
+        return Fitted("remove_directions", len(matrix), {"num": self.num}, matrix=matrix)
+
+
+@dataclass(frozen=True)
+class Whiten:
+    """Even out the variance along the principal directions.
+
+    Each direction is divided by sqrt(variance + shrinkage * largest variance). Without shrinkage
+    K <= D rows would become a regular simplex, in which no meaning is left.
+
+    Args:
+        shrinkage: above 0; the larger, the weaker the step.
+    """
+
+    shrinkage: float
+
+    def fit(self, vectors: Float[np.ndarray, "K D"]) -> Fitted:
+        """Return the fitted step."""
+        if self.shrinkage <= 0:
+            raise InputError(f"whiten={self.shrinkage} must be above 0; try 0.1")
+        variances, axes = np.linalg.eigh(vectors.T @ vectors / len(vectors))
+        scale = 1 / np.sqrt(variances.clip(0) / variances[-1] + self.shrinkage)
+        matrix = (axes * scale) @ axes.T
+        return Fitted("whiten", len(matrix), {"shrinkage": self.shrinkage}, matrix=matrix)
+
+
+@dataclass(frozen=True)
+class ChangeDimension:
+    """Change the width: more dimensions are zeros, fewer are the leading principal ones.
+
+    Zeros move no angle. The projection on the d leading right singular vectors keeps the Gram
+    matrix best in the least-squares sense (Eckart and Young 1936), and exactly where the rank
+    allows.
+
+    Args:
+        dimension: d, at least 1.
+    """
+
+    dimension: int
+
+    def fit(self, vectors: Float[np.ndarray, "K D"]) -> Fitted:
+        """Return the fitted step."""
+        if self.dimension >= vectors.shape[1]:
+            return Fitted("change_dimension", self.dimension, {"energy_kept": 1.0})
+        axes = principal_axes(vectors)[: self.dimension]
+        matrix = np.pad(axes.T, ((0, 0), (0, self.dimension - len(axes))))
+        kept = float(((vectors @ matrix) ** 2).sum() / (vectors**2).sum())
+        return Fitted("change_dimension", self.dimension, {"energy_kept": kept}, matrix=matrix)
+
+
+@dataclass(frozen=True)
+class Assign:
+    """Give each class the centre nearest to where its images already lie, each centre once.
+
+    For centres without meaning: the order of the rows is the one that maximises the sum of
+    cosines with the references (Hungarian matching; as DL2PA assigns prototypes to class means).
+
+    Args:
+        references: one row a class, in the centres' dimension, as of class means.
+    """
+
+    references: Float[np.ndarray, "K d"]
+
+    def fit(self, vectors: Float[np.ndarray, "K d"]) -> Fitted:
+        """Return the fitted step."""
+        if self.references.shape != vectors.shape:
+            raise InputError(
+                f"the references to assign by have shape {self.references.shape}, the centres"
+                f" {vectors.shape}; take class means of these classes in the same dimension"
+            )
+        _, order = linear_sum_assignment(self.references @ vectors.T, maximize=True)
+        return Fitted("assign", vectors.shape[1], {"order": order.tolist()}, order=order)
+
+
+def condition(
+    vectors: Float[np.ndarray, "K D"], names: Sequence[str], steps: Sequence[Step]
+) -> tuple[Float[np.ndarray, "K d"], tuple[Fitted, ...]]:
+    """Return unit rows after all steps, and the fitted steps.
+
+    Args:
+        vectors: a builder's.
         names: of the rows, for messages.
-        remove_mean: whether to subtract the mean of the rows.
-        dimension: d; None keeps the width.
+        steps: to fit, in this order.
 
     Raises:
-        InputError: a vector is lost by a step, or `dimension` is too small.
+        InputError: a step does not fit, or takes all of a row.
     """
-    vectors = np.asarray(raw.vectors, dtype=np.float64)
-    steps: list[dict[str, Any]] = []
-    if remove_mean:
-        mean = vectors.mean(axis=0)
-        vectors = vectors - mean
-        steps.append({"step": "remove_mean", "mean": mean.tolist()})
-    vectors = _unit(vectors, names, "the mean was removed" if remove_mean else "it was built")
-    if dimension is not None and dimension != vectors.shape[1]:
-        # Without their mean, K independent vectors span one dimension less.
-        least = raw.min_dimension and raw.min_dimension - remove_mean
-        _check_dimension(dimension, least, len(names))
-        vectors, kept = change_dimension(vectors, dimension)
-        vectors = _unit(vectors, names, f"the dimension was reduced to {dimension}")
-        steps.append({"step": "change_dimension", "dimension": dimension, "energy_kept": kept})
-    return vectors, steps
+    fitted: list[Fitted] = []
+    rows = vectors if not steps else np.asarray(vectors, dtype=np.float64)
+    for step in steps:
+        # The first step sees raw rows: the mean of the vectors, not that of their directions.
+        fitted.append(step.fit(rows))
+        moved = fitted[-1].apply(rows)
+        rows = _unit(moved if fitted[-1].order is None else moved[fitted[-1].order], names, fitted)
+    return rows if steps else _unit(rows, names, ()), tuple(fitted)
 
 
-def change_dimension(
-    vectors: Float[np.ndarray, "K D"], dimension: int
-) -> tuple[Float[np.ndarray, "K d"], float]:
-    """Return the vectors in d dimensions and the share of their squared length that is kept.
+def apply(
+    vectors: Float[np.ndarray, "n D"], names: Sequence[str], fitted: Sequence[Fitted]
+) -> Float[np.ndarray, "n d"]:
+    """Return new names' unit rows after steps that were fitted before.
 
-    More dimensions: zeros are appended, which moves no angle. Fewer: projection on the d leading
-    right singular vectors, which keeps the Gram matrix best in the least-squares sense (Eckart
-    and Young 1936), and exactly where the rank allows.
+    Raises:
+        InputError: the rows have another width than the steps, or a step takes all of a row.
     """
-    num, width = vectors.shape
-    if dimension >= width:
-        return np.pad(vectors, ((0, 0), (0, dimension - width))), 1.0
+    rows = np.asarray(vectors, dtype=np.float64)
+    for place, step in enumerate(fitted):
+        source = step.offset if step.offset is not None else step.matrix
+        if source is not None and len(source) != rows.shape[1]:
+            raise InputError(
+                f"the vectors of {names[0]!r} have {rows.shape[1]} dimensions, the bank's"
+                f" conditioning takes {len(source)}; use the vectors that the bank was built with"
+            )
+        rows = _unit(step.apply(rows), names, fitted[: place + 1])
+    return rows if fitted else _unit(rows, names, ())
+
+
+def principal_axes(vectors: Float[np.ndarray, "K D"]) -> Float[np.ndarray, "r D"]:
+    """Return the right singular vectors, largest first, as rows; r = min(K, D)."""
     _, _, axes = np.linalg.svd(vectors, full_matrices=False)
     # The sign of a singular vector is arbitrary; fix it so that builds repeat across LAPACKs.
-    axes = axes[:dimension]
-    axes = axes * np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])[:, None]
-    reduced = vectors @ axes.T
-    reduced = np.pad(reduced, ((0, 0), (0, dimension - reduced.shape[1])))
-    return reduced, float((reduced**2).sum() / (vectors**2).sum())
-
-
-def _check_dimension(dimension: int, least: int | None, num: int) -> None:
-    if dimension < 1:
-        raise InputError(f"dimension must be at least 1, got {dimension}; set centres.dimension")
-    if least is not None and dimension < least:
-        raise InputError(
-            f"one-hot centres of {num} classes need {least} dimensions, got {dimension};"
-            f" set centres.dimension={least} or more, or take centres=random_orthogonal"
-        )
+    signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])
+    return np.asarray(axes * signs[:, None])
 
 
 def _unit(
-    vectors: Float[np.ndarray, "K D"], names: Sequence[str], after: str
+    vectors: Float[np.ndarray, "K D"], names: Sequence[str], done: Sequence[Fitted]
 ) -> Float[np.ndarray, "K D"]:
-    lost = np.linalg.norm(vectors, axis=1) < 1e-9
+    lost = np.einsum("kd,kd->k", vectors, vectors, dtype=np.float64) < 1e-18
     if lost.any():
+        after = done[-1].step if done else "building"
         raise InputError(
             f"the vector of {names[int(lost.argmax())]!r} is zero after {after};"
             " set centres.remove_mean=false, more dimensions, or more classes"

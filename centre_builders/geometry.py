@@ -12,7 +12,10 @@ from jaxtyping import Bool, Float
 from centre_builders.sphere import BLOCK
 
 MAX_STARTS = 2_000
+WORK = 4_000_000  # pairs of start and centre, so that a very large bank has fewer starts
+MANY = 30_000  # centres; above, pairs are looked for from a sample
 ITERATIONS = 500
+SAME = 1 - 1e-6
 LOWEST, HIGHEST = 1e-4, 8.0
 
 
@@ -25,7 +28,8 @@ class Geometry:
         max_cosine: the largest of a pair.
         nearest_pairs: names and cosine of the nearest pairs, nearest first.
         safe_temperature: see `safe_temperature`.
-        num_starts: centres from which it was computed; fewer than K for a very large bank.
+        num_starts: centres from which it was computed; fewer than K for a large bank.
+        sampled: whether the pairs were looked for from a sample of the centres only.
     """
 
     mean_cosine: float
@@ -33,44 +37,74 @@ class Geometry:
     nearest_pairs: tuple[tuple[str, str, float], ...]
     safe_temperature: float
     num_starts: int
+    sampled: bool = False
 
 
 def describe(
     vectors: Float[np.ndarray, "K d"], names: Sequence[str], *, num_pairs: int = 5
 ) -> Geometry:
     """Return the geometry of unit centres; memory grows with K and not with K squared."""
-    unit = np.asarray(vectors, dtype=np.float64)
-    num = len(unit)
-    total = unit.sum(axis=0)
+    num = len(vectors)
+    unit = np.asarray(vectors, dtype=np.float64) if num <= MANY else vectors
+    total = unit.sum(axis=0, dtype=np.float64)
     # The sum over ordered pairs i != j of c_i . c_j is |sum c|^2 - K.
     mean = (total @ total - num) / (num * (num - 1)) if num > 1 else 0.0
     pairs = nearest_pairs(unit, num_pairs)
-    starts = min(num, MAX_STARTS)
     return Geometry(
         mean_cosine=float(mean),
         max_cosine=pairs[0][2] if pairs else -1.0,
         nearest_pairs=tuple((names[i], names[j], cosine) for i, j, cosine in pairs),
         safe_temperature=safe_temperature(unit),
-        num_starts=starts,
+        num_starts=len(_starts(num)),
+        sampled=num > MANY,
     )
 
 
 def nearest_pairs(unit: Float[np.ndarray, "K d"], num_pairs: int) -> list[tuple[int, int, float]]:
-    """Return the pairs (i, j, cosine), i < j, of largest cosine, largest first."""
-    found: list[tuple[int, int, float]] = []
-    for start in range(0, len(unit), BLOCK):
-        cosines = unit[start : start + BLOCK] @ unit[start:].T
-        cosines[np.tril(np.ones(cosines.shape, dtype=bool))] = -np.inf
-        flat = cosines.ravel()
-        best = np.argpartition(flat, -min(num_pairs, flat.size))[-num_pairs:]
-        rows, columns = np.unravel_index(best, cosines.shape)
-        found += [
-            (start + int(i), start + int(j), float(cosines[i, j]))
-            for i, j in zip(rows, columns, strict=True)
-            if np.isfinite(cosines[i, j])
-        ]
-        found = sorted(found, key=lambda pair: -pair[2])[:num_pairs]
-    return found
+    """Return the pairs (i, j, cosine), i < j, of largest cosine, largest first.
+
+    For more than 30,000 rows, one of each pair is from a seeded sample of 2,000.
+    """
+    num = len(unit)
+    rows = np.arange(num) if num <= MANY else _sample(num, MAX_STARTS)
+    found: dict[tuple[int, int], float] = {}
+    for start in range(0, len(rows), BLOCK):
+        chosen = rows[start : start + BLOCK]
+        for column in range(0 if num > MANY else start, num, BLOCK):
+            cosines = unit[chosen] @ unit[column : column + BLOCK].T
+            cosines[chosen[:, None] == np.arange(column, column + cosines.shape[1])] = -np.inf
+            flat = cosines.ravel()
+            # Twice as many, because both orders of a pair may be met.
+            best = np.argpartition(flat, -min(2 * num_pairs, flat.size))[-2 * num_pairs :]
+            for i, j in zip(*np.unravel_index(best, cosines.shape), strict=True):
+                pair = sorted((int(chosen[i]), column + int(j)))
+                if np.isfinite(cosines[i, j]):
+                    found[pair[0], pair[1]] = float(cosines[i, j])
+        best_pairs = sorted(found, key=lambda pair: -found[pair])[:num_pairs]
+        found = {pair: found[pair] for pair in best_pairs}
+    return [(i, j, cosine) for (i, j), cosine in found.items()]
+
+
+def coinciding(unit: Float[np.ndarray, "K d"]) -> tuple[int, int] | None:
+    """Return two rows with a cosine above 1 - 1e-6, None where there are none.
+
+    For more than 30,000 rows, only rows that are equal up to rounding are found.
+    """
+    if len(unit) <= MANY:
+        nearest = nearest_pairs(unit.astype(np.float64), 1)
+        return nearest[0][:2] if nearest and nearest[0][2] > SAME else None
+    # Equal rows have equal projections, so they stand side by side when sorted by them.
+    line = np.random.default_rng(0).standard_normal(unit.shape[1], dtype=np.float32)
+    # Not a matrix product, whose last bits depend on where a row stands.
+    order = np.argsort(np.einsum("kd,d->k", unit, line))
+    for start in range(0, len(order) - 1, BLOCK):
+        rows = order[start : start + BLOCK + 1]
+        cosines = np.einsum("kd,kd->k", unit[rows[:-1]], unit[rows[1:]], dtype=np.float64)
+        if cosines.max(initial=-1.0) > SAME:
+            place = int(cosines.argmax())
+            first, second = sorted(map(int, rows[place : place + 2]))
+            return first, second
+    return None
 
 
 def safe_temperature(vectors: Float[np.ndarray, "K d"]) -> float:
@@ -86,14 +120,11 @@ def safe_temperature(vectors: Float[np.ndarray, "K d"]) -> float:
     Returns:
         A temperature in squared distance; 0 where even the lowest is too high (two centres
         coincide), 8 where the highest tried is safe (a single centre). For more than 2,000
-        centres the starts are a seeded sample of 2,000.
+        centres the starts are a seeded sample, smaller for a larger bank.
     """
-    unit = np.asarray(vectors, dtype=np.float64)
-    rng = np.random.default_rng(0)
-    starts = np.arange(len(unit))
-    if len(unit) > MAX_STARTS:
-        starts = np.sort(rng.choice(len(unit), MAX_STARTS, replace=False))
-    nudge = 1e-3 * rng.standard_normal((len(starts), unit.shape[1]))
+    unit = np.asarray(vectors, dtype=np.float64) if len(vectors) <= MANY else vectors
+    starts = _starts(len(unit))
+    nudge = 1e-3 * np.random.default_rng(0).standard_normal((len(starts), unit.shape[1]))
     if not _holds(unit, starts, nudge, LOWEST):
         return 0.0
     if _holds(unit, starts, nudge, HIGHEST):
@@ -124,17 +155,31 @@ def _attracted(
     temperature: float,
 ) -> Bool[np.ndarray, " S"]:
     """Return which centres the mean-shift map leads back to."""
-    z = _unit(unit[rows] + nudge)
+    # In the rows' own precision, or numpy would copy a very large bank at every product.
+    z = _unit(unit[rows] + nudge).astype(unit.dtype)
+    tolerance = 1e-9 if unit.dtype == np.float64 else 1e-6
     for _ in range(ITERATIONS):
         cosines = z @ unit.T
         weights = np.exp((2 / temperature) * (cosines - cosines.max(axis=1, keepdims=True)))
         moved = _unit(weights @ unit)
         change = np.abs(moved - z).max()
         z = moved
-        if change < 1e-9:
+        if change < tolerance:
             break
     cosines = z @ unit.T
     return np.asarray((cosines.argmax(axis=1) == rows) & ((z * unit[rows]).sum(axis=1) >= 0.9))
+
+
+def _starts(num: int) -> np.ndarray:
+    """Return the centres that the safe temperature is computed from."""
+    return _sample(num, min(MAX_STARTS, max(8, WORK // num)))
+
+
+def _sample(num: int, size: int) -> np.ndarray:
+    """Return so many rows, all of them where there are no more; always the same."""
+    if num <= size:
+        return np.arange(num)
+    return np.sort(np.random.default_rng(0).choice(num, size, replace=False))
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from centre_builders.protocol import RawCentres
 from centre_builders.sphere import largest_cosine, normalise
 
 NUM_DRAWS = 10
+MANY = 10_000  # classes; above, comparing all pairs of several draws would take minutes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +20,8 @@ class RandomOrthogonal:
     Args:
         dimension: width. Up to `dimension` classes get orthogonal centres, uniformly
             distributed over all such sets; more classes get random unit vectors, of ten draws
-            the one whose largest cosine is least, and the provenance says so.
+            the one whose largest cosine is least (of one draw above 10,000 classes), and the
+            provenance says so.
     """
 
     dimension: int = 64
@@ -35,12 +37,31 @@ class RandomOrthogonal:
         num, rng = len(names), np.random.default_rng(seed)
         if num <= self.dimension:
             return RawCentres(_orthogonal(num, self.dimension, rng), tuple(names))
+        said = f"{num} classes in {self.dimension} dimensions: not orthogonal"
+        if num > MANY:
+            drawn = rng.standard_normal((num, self.dimension), dtype=np.float32)
+            return RawCentres(normalise(drawn), tuple(names), {"spread": said})
         draws = (normalise(rng.standard_normal((num, self.dimension))) for _ in range(NUM_DRAWS))
         best = min(draws, key=largest_cosine)
-        said = f"{num} classes in {self.dimension} dimensions: not orthogonal"
-        return RawCentres(
-            best, tuple(names), {"spread": f"{said}, largest cosine {largest_cosine(best):.3f}"}
-        )
+        found = f"{said}, largest cosine {largest_cosine(best):.3f}"
+        return RawCentres(best, tuple(names), {"spread": found})
+
+    def extend(
+        self,
+        vectors: Float[np.ndarray, "K d"],
+        names: Sequence[str],
+        new_names: Sequence[str],
+        *,
+        seed: int,
+    ) -> Float[np.ndarray, "n d"]:
+        """Return random unit vectors, orthogonal to all others while there is room."""
+        rng = np.random.default_rng([seed, len(names)])
+        drawn = rng.standard_normal((len(new_names), vectors.shape[1]))
+        if len(names) + len(new_names) > vectors.shape[1]:
+            return normalise(drawn)
+        old, _ = np.linalg.qr(vectors.T.astype(np.float64))
+        q, r = np.linalg.qr((drawn - (drawn @ old) @ old.T).T)
+        return np.asarray((q * np.sign(np.diag(r))).T)
 
 
 def _orthogonal(num: int, dimension: int, rng: np.random.Generator) -> Float[np.ndarray, "K D"]:

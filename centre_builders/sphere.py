@@ -1,4 +1,4 @@
-"""Vectors on the unit sphere, in float64.
+"""Vectors on the unit sphere; sums are made in float64, block by block.
 
 Dimensions: K vectors, D width.
 """
@@ -12,17 +12,21 @@ BLOCK = 2048
 
 
 def normalise(vectors: Float[np.ndarray, "K D"]) -> Float[np.ndarray, "K D"]:
-    """Return the rows scaled to length 1.
+    """Return the rows scaled to length 1, in their own precision.
 
     Raises:
         InputError: a row is zero or not finite.
     """
-    vectors = np.asarray(vectors, dtype=np.float64)
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    bad = ~np.isfinite(lengths[:, 0]) | (lengths[:, 0] < 1e-12)
-    if bad.any():
-        raise InputError(f"row {int(bad.argmax())} has no direction: it is zero or not finite")
-    return np.asarray(vectors / lengths)
+    unit = np.empty(vectors.shape, dtype=vectors.dtype)
+    for start in range(0, len(vectors), BLOCK):
+        rows = np.asarray(vectors[start : start + BLOCK], dtype=np.float64)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        bad = ~np.isfinite(lengths[:, 0]) | (lengths[:, 0] < 1e-12)
+        if bad.any():
+            row = start + int(bad.argmax())
+            raise InputError(f"row {row} has no direction: it is zero or not finite")
+        unit[start : start + BLOCK] = rows / lengths
+    return unit
 
 
 def largest_cosine(unit: Float[np.ndarray, "K D"]) -> float:

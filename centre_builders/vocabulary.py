@@ -38,12 +38,13 @@ def check_names(names: Iterable[object]) -> tuple[str, ...]:
     seen: dict[str, str] = {}
     for number, name in enumerate(names):
         checked.append(_check_name(number, name))
-        before = seen.setdefault(fold(checked[-1]), checked[-1])
-        if before is not checked[-1]:
+        folded = fold(checked[-1])
+        if folded in seen:
             raise InputError(
-                f"class names {before!r} and {checked[-1]!r} are the same name twice;"
+                f"class names {seen[folded]!r} and {checked[-1]!r} are the same name twice;"
                 " remove one, or describe them apart"
             )
+        seen[folded] = checked[-1]
     if not checked:
         raise InputError("there are no class names; give at least one")
     return tuple(checked)

@@ -119,7 +119,7 @@ def _about(
         "num_unlabelled": len(split.unlabelled) if config.trainer.unlabelled_batch else 0,
         "seed": config.seed,
         "steps": config.trainer.steps,
-        "builder": bank.provenance["builder"],
+        "builder": bank.provenance["builder"]["_target_"],
         "dimension": bank.dimension,
         "mean_cosine": shape.mean_cosine,
         "max_cosine": shape.max_cosine,

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import torch
 
-from centre_builders.bank import CentreBank, build_bank
+from centre_builders.bank import CentreBank
+from centre_builders.building import build_bank
 from centre_builders.errors import InputError, UsageError
 from centre_builders.vocabulary import check_names
 from semcentres.components import build

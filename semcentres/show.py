@@ -22,7 +22,7 @@ def centres(bank: CentreBank) -> None:
     console = Console()
     console.print(
         f"{len(bank.names)} centres in {bank.dimension} dimensions"
-        f" by {bank.provenance['builder']}, fingerprint {bank.fingerprint[:12]}"
+        f" by {bank.provenance['builder']['_target_']}, fingerprint {bank.fingerprint[:12]}"
     )
     table = Table("mean cosine", "max cosine", "safe temperature")
     numbers = (geometry.mean_cosine, geometry.max_cosine, geometry.safe_temperature)

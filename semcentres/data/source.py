@@ -3,6 +3,7 @@
 Dimensions: N images, C channels, H by W pixels.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -43,6 +44,9 @@ class Source:
         train: images to train on; labels of -1 are used without one.
         test: held-out images, used for reporting only.
         origin: where the images were found.
+        novel_names: names of classes that are never trained, none of them in `class_names`.
+        novel: images of these classes; labels are rows of `novel_names`.
+        parents: edges child -> parent of a tree over seen and novel names.
     """
 
     name: str
@@ -50,12 +54,23 @@ class Source:
     train: ImageSet
     test: ImageSet
     origin: str = field(default="", compare=False)
+    novel_names: tuple[str, ...] = ()
+    novel: ImageSet | None = None
+    parents: Mapping[str, str] | None = None
 
     def __post_init__(self) -> None:
-        """Refuse an empty set."""
+        """Refuse an empty set, and novel classes without images or among the seen ones."""
         for split, images in (("training", self.train), ("test", self.test)):
             if not len(images):
                 raise InputError(f"{self.name}: no {split} images in {self.origin}")
+        if bool(self.novel_names) != bool(self.novel):
+            raise InputError(
+                f"{self.name}: {len(self.novel_names)} novel names with"
+                f" {len(self.novel or ())} images; give both or neither"
+            )
+        both = sorted(set(self.novel_names) & set(self.class_names))
+        if both:
+            raise InputError(f"{self.name}: {both[0]!r} is both seen and novel; take it from one")
 
     @property
     def channels(self) -> int:
@@ -66,7 +81,9 @@ class Source:
     def fingerprint(self) -> str:
         """SHA-256 of class names, pixels and labels: a changed data set has another one."""
         digest = sha256(repr(self.class_names).encode())
-        for split in (self.train, self.test):
+        if self.novel_names:
+            digest.update(repr(self.novel_names).encode())
+        for split in (self.train, self.test, *([self.novel] if self.novel else [])):
             digest.update(repr(tuple(split.images.shape)).encode())
             digest.update(split.images.contiguous().numpy().data)
             digest.update(split.labels.contiguous().numpy().data)

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from centre_builders.artefact import load_sealed, save_sealed
-from centre_builders.bank import CentreBank, build_bank
+from centre_builders.bank import CentreBank
+from centre_builders.building import build_bank
 from centre_builders.errors import CorruptArtefact, InputError
 from centre_builders.one_hot import OneHot
 from centre_builders.random_orthogonal import RandomOrthogonal
@@ -99,6 +100,7 @@ def test_bad_vectors_are_named(vectors: np.ndarray, said: str) -> None:
     ("names", "said"),
     [
         (["cat", "Cat"], "'cat' and 'Cat'"),
+        (["cat"] * 2, "'cat' and 'cat'"),
         (["Ankle boot", "ankle_boot"], "'Ankle boot' and 'ankle_boot'"),
         (["caf\u00e9", "cafe\u0301"], "the same name twice"),
         (["cat", False], "class 1 is False, of type bool, not text; quote it"),

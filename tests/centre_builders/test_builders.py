@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 from gensim.models import KeyedVectors
 
-from centre_builders.bank import build_bank
-from centre_builders.conditioning import change_dimension, condition
+from centre_builders.building import build_bank
 from centre_builders.errors import InputError
 from centre_builders.one_hot import OneHot
-from centre_builders.protocol import CentreBuilder, RawCentres
+from centre_builders.protocol import CentreBuilder
 from centre_builders.random_orthogonal import RandomOrthogonal
 from centre_builders.sentence import Sentence
 from centre_builders.sphere import largest_cosine
@@ -213,39 +212,6 @@ def test_sentence_names_the_missing_model(monkeypatch: pytest.MonkeyPatch, tmp_p
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(InputError, match=r"cannot be loaded.*centres\.builder\.model"):
         Sentence(model=str(tmp_path / "gone")).build(["cat"], seed=0)
-
-
-def test_mean_removal_leaves_no_mean_before_projection() -> None:
-    rng = np.random.default_rng(0)
-    rows = rng.standard_normal((5, 4)) + 3
-    unit, steps = condition(
-        RawCentres(rows, tuple("abcde")), "abcde", remove_mean=True, dimension=None
-    )
-    wanted = rows - rows.mean(axis=0)
-    np.testing.assert_allclose(unit, wanted / np.linalg.norm(wanted, axis=1, keepdims=True))
-    np.testing.assert_allclose(steps[0]["mean"], rows.mean(axis=0))
-
-
-def test_one_class_has_no_mean_to_remove() -> None:
-    with pytest.raises(InputError, match=r"'cat' is zero after the mean was removed"):
-        build_bank(Word2Vec(), ["cat"], remove_mean=True)
-
-
-@pytest.mark.parametrize("dimension", [4, 9])
-def test_dimension_change_keeps_the_gram_where_the_rank_allows(dimension: int) -> None:
-    rng = np.random.default_rng(0)
-    rows = rng.standard_normal((6, 3)) @ rng.standard_normal((3, 7))
-    moved, kept = change_dimension(rows, dimension)
-    assert moved.shape == (6, dimension)
-    np.testing.assert_allclose(moved @ moved.T, rows @ rows.T, atol=1e-10)
-    assert kept == pytest.approx(1)
-
-
-def test_lossy_reduction_says_what_it_kept() -> None:
-    rows = np.diag([3.0, 2.0, 1.0])
-    moved, kept = change_dimension(rows, 2)
-    assert kept == pytest.approx(13 / 14)
-    np.testing.assert_allclose(moved @ moved.T, np.diag([9.0, 4.0, 0.0]), atol=1e-12)
 
 
 @pytest.mark.parametrize("dimension", [0, -3])

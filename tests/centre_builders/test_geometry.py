@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from centre_builders.bank import build_bank
+from centre_builders.building import build_bank
 from centre_builders.geometry import describe, nearest_pairs, safe_temperature
 from centre_builders.protocol import CentreBuilder
 from centre_builders.sentence import Sentence

@@ -1,0 +1,158 @@
+"""Classes that change: a bank with classes added, renamed or retired; no other centre moves.
+
+Dimensions: K centres, n new ones, d width.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from centre_builders.bank import CentreBank
+from centre_builders.conditioning import apply
+from centre_builders.errors import InputError
+from centre_builders.protocol import CentreBuilder, Extensible
+from centre_builders.sphere import BLOCK, normalise
+from centre_builders.stored import rebuild
+from centre_builders.vocabulary import check_names
+
+
+def add(
+    bank: CentreBank,
+    names: Sequence[str],
+    *,
+    descriptions: Mapping[str, str] | None = None,
+    builder: CentreBuilder | None = None,
+) -> CentreBank:
+    """Return a bank with further classes; the old rows are the same to the last bit.
+
+    A new name goes through the bank's own builder and the conditioning that was fitted on the
+    old names. Builders whose rows depend on one another place it beside the old centres instead.
+
+    Args:
+        bank: what is there.
+        names: new ones, each once.
+        descriptions: for some new names, a text that text builders read in place of the name.
+        builder: in place of the bank's own, as for class means of pictures.
+
+    Raises:
+        InputError: a name is there already, the builder cannot place it, or the files that the
+            bank was built from have changed.
+    """
+    check_names((*bank.names, *names))
+    own = builder is None
+    builder = rebuild(bank.provenance["builder"]) if builder is None else builder
+    seed = int(bank.provenance["seed"])
+    if isinstance(builder, Extensible):
+        placed, texts = builder.extend(bank.vectors, bank.names, names, seed=seed), tuple(names)
+    else:
+        raw = builder.build(names, seed=seed, descriptions=descriptions)
+        if not raw.independent:
+            raise InputError(
+                f"{type(builder).__name__} has no place for a further class: its centres depend on"
+                " one another; build the bank anew with all names, or give another builder"
+            )
+        if own:
+            _check_same_source(raw.source, bank.provenance["source"])
+        placed, texts = apply(raw.vectors, names, bank.conditioning), raw.texts
+    if placed.shape[1] != bank.dimension:
+        raise InputError(
+            f"the new centres have {placed.shape[1]} dimensions, the bank {bank.dimension};"
+            " give vectors from the bank's own space"
+        )
+    vectors = np.concatenate([bank.vectors, normalise(placed).astype(np.float32)])
+    new_texts = {n: text for n, text in zip(names, texts, strict=True) if n != text}
+    return _child(
+        bank,
+        {"added": list(names)},
+        names=(*bank.names, *names),
+        vectors=vectors,
+        texts={**bank.provenance.get("texts", {}), **new_texts},
+    )
+
+
+def rename(bank: CentreBank, new_names: Mapping[str, str]) -> CentreBank:
+    """Return a bank in which classes have other names and the same centres.
+
+    Args:
+        bank: what is there.
+        new_names: old name to new name.
+
+    Raises:
+        InputError: an old name is not there, or a new one is bad or taken.
+    """
+    bank.rows_of(tuple(new_names))
+    names = tuple(new_names.get(name, name) for name in bank.names)
+    # The text that a centre was made from is still the old one.
+    pairs = zip(names, bank.texts, strict=True)
+    texts = {name: text for name, text in pairs if name != text}
+    return _child(
+        bank, {"renamed": dict(new_names)}, names=names, vectors=bank.vectors, texts=texts
+    )
+
+
+def retire(bank: CentreBank, names: Sequence[str]) -> CentreBank:
+    """Return a bank without some classes.
+
+    Raises:
+        InputError: a name is not there, or none would be left.
+    """
+    gone = set(bank.rows_of(names))
+    rows = [row for row in range(len(bank.names)) if row not in gone]
+    if not rows:
+        raise InputError("retiring all classes leaves no centre; keep one at least")
+    kept = tuple(bank.names[row] for row in rows)
+    texts = {n: t for n, t in bank.provenance.get("texts", {}).items() if n not in set(names)}
+    return _child(
+        bank, {"retired": list(names)}, names=kept, vectors=bank.vectors[rows], texts=texts
+    )
+
+
+def close_pairs(
+    bank: CentreBank, names: Sequence[str], *, degrees: float
+) -> list[tuple[str, str, float]]:
+    """Return (name, other name, angle in degrees) where a centre is too close to another.
+
+    Args:
+        bank: holds all of them.
+        names: whose centres are looked at; new ones, after `add`.
+        degrees: angle below which two centres are close, in (0, 180].
+    """
+    rows = bank.rows_of(names)
+    found = []
+    for start in range(0, len(rows), BLOCK):
+        part = rows[start : start + BLOCK]
+        cosines = bank.vectors[part].astype(np.float64) @ bank.vectors.T
+        for i, j in zip(*np.nonzero(cosines > math.cos(math.radians(degrees))), strict=True):
+            row = part[int(i)]
+            # A pair of two new names is named once.
+            if row != j and not (int(j) in rows and j > row):
+                angle = math.degrees(math.acos(min(1.0, float(cosines[i, j]))))
+                found.append((bank.names[row], bank.names[int(j)], angle))
+    return sorted(found, key=lambda pair: pair[2])
+
+
+def _child(
+    bank: CentreBank,
+    change: Mapping[str, Any],
+    *,
+    names: tuple[str, ...],
+    vectors: Float[np.ndarray, "K d"],
+    texts: Mapping[str, str],
+) -> CentreBank:
+    history = [*bank.provenance.get("history", []), {"parent": bank.fingerprint, **change}]
+    provenance = {**bank.provenance, "texts": dict(texts), "history": history}
+    return replace(bank, names=names, vectors=vectors, provenance=provenance)
+
+
+def _check_same_source(now: Mapping[str, Any], then: Mapping[str, Any]) -> None:
+    changed = [key for key in then if now.get(key) != then[key]]
+    if changed:
+        key = changed[0]
+        raise InputError(
+            f"the bank was built from {key} {then[key]!r}, there is {now.get(key)!r} now;"
+            " put the former back, or build the bank anew"
+        )

@@ -1,0 +1,81 @@
+"""Centres from pictures: class means of a few images' embeddings (imprinting)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float
+
+from centre_builders.artefact import verify_folder
+from centre_builders.errors import InputError
+from centre_builders.protocol import RawCentres
+from centre_builders.sphere import normalise
+from centre_builders.vocabulary import fold
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prototypes:
+    """The direction of the mean embedding of each class's images.
+
+    For classes with pictures but no useful name (Qi et al. 2018, "imprinting",
+    arXiv:1712.07136, section 3.1).
+
+    Args:
+        embeddings: a folder written by `semcentres embed`.
+        shots: images a class, drawn by the seed; None takes all.
+    """
+
+    embeddings: str
+    shots: int | None = None
+
+    def build(
+        self,
+        names: Sequence[str],
+        *,
+        seed: int,
+        descriptions: Mapping[str, str] | None = None,
+    ) -> RawCentres:
+        """Return one mean a name.
+
+        Raises:
+            InputError: the folder is damaged, a class has no (or too few) images, or they cancel.
+        """
+        means, source = self._means(names, seed)
+        return RawCentres(means, tuple(names), source, independent=True)
+
+    def extend(
+        self,
+        vectors: Float[np.ndarray, "K d"],
+        names: Sequence[str],
+        new_names: Sequence[str],
+        *,
+        seed: int,
+    ) -> Float[np.ndarray, "n d"]:
+        """Return the means of the new classes: the images lie in the centres' own space."""
+        return self._means(new_names, seed)[0]
+
+    def _means(
+        self, names: Sequence[str], seed: int
+    ) -> tuple[Float[np.ndarray, "K D"], dict[str, str]]:
+        folder = Path(self.embeddings).expanduser()
+        about = verify_folder(folder)["about"]
+        embeddings = np.load(folder / "embeddings.npy", allow_pickle=False)
+        labels = np.load(folder / "labels.npy", allow_pickle=False)
+        known = [fold(name) for name in json.loads((folder / "class_names.json").read_text())]
+        means = []
+        for name in names:
+            label = known.index(fold(name)) if fold(name) in known else -1
+            rows = np.flatnonzero((labels == label) & (label >= 0))
+            wanted = 1 if self.shots is None else self.shots
+            if len(rows) < wanted:
+                raise InputError(
+                    f"{folder} has {len(rows)} images of {name!r}, {wanted} are needed;"
+                    " embed more, or lower centres.builder.shots"
+                )
+            # By name, so that a class's draw does not depend on the other classes.
+            rng = np.random.default_rng([seed, *fold(name).encode()])
+            chosen = rng.permutation(rows)[: self.shots]
+            means.append(embeddings[chosen].astype(np.float64).mean(axis=0))
+        return normalise(np.array(means)), {k: str(v) for k, v in about.items()}
