@@ -45,7 +45,7 @@ class Fitted:
         """Return rows of any length."""
         moved = vectors if self.offset is None else vectors - self.offset
         if self.matrix is not None:
-            return moved @ self.matrix
+            return np.asarray(moved @ self.matrix)
         lift = self.dimension - moved.shape[1]
         return np.pad(moved, ((0, 0), (0, lift))) if lift else moved
 

@@ -60,12 +60,10 @@ class Mix:
         else:
             _check_widths(parts)
             mixed = np.einsum("p,pkd->kd", weights, np.stack(parts))
+        resolved = zip(*(raw.texts for raw in raws), strict=True)
         return RawCentres(
             mixed,
-            tuple(
-                " | ".join(dict.fromkeys(texts))
-                for texts in zip(*(raw.texts for raw in raws), strict=True)
-            ),
+            tuple(" | ".join(dict.fromkeys(texts)) for texts in resolved),
             {"parts": [dict(raw.source) for raw in raws], "weights": weights.tolist()},
             shares_mean=any(raw.shares_mean for raw in raws),
             independent=all(raw.independent for raw in raws),

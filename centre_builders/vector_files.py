@@ -58,7 +58,8 @@ def _read_safetensors(path: Path) -> tuple[Sequence[str] | None, np.ndarray]:
 
 
 def _read_csv(path: Path) -> tuple[Sequence[str], np.ndarray]:
-    names, rows = [], []
+    names: list[str] = []
+    rows: list[np.ndarray] = []
     with path.open(encoding="utf-8", newline="") as file:
         for number, row in enumerate(csv.reader(file), start=1):
             try:
