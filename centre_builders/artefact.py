@@ -49,6 +49,11 @@ def write_file(path: str | Path, *parts: bytes | memoryview) -> None:
         _sync_folder(target.parent)
 
 
+def write_json(path: str | Path, content: Mapping[str, Any] | list[Any]) -> None:
+    """Write a JSON file whole or not at all."""
+    write_file(path, (json.dumps(content, indent=2) + "\n").encode())
+
+
 @contextmanager
 def write_folder(target: str | Path, *, about: Mapping[str, Any]) -> Iterator[Path]:
     """Give a folder to write into, and put it at `target` whole when the block ends well.

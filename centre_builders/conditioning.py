@@ -121,7 +121,8 @@ class ChangeDimension:
 
     Zeros move no angle. The projection on the d leading right singular vectors keeps the Gram
     matrix best in the least-squares sense (Eckart and Young 1936), and exactly where the rank
-    allows.
+    allows. Few rows span fewer dimensions than d; the others are drawn at random, at right angles
+    to them, so that classes to come have room beside the old ones and are not squeezed among them.
 
     Args:
         dimension: d, at least 1.
@@ -133,8 +134,7 @@ class ChangeDimension:
         """Return the fitted step."""
         if self.dimension >= vectors.shape[1]:
             return Fitted("change_dimension", self.dimension, {"energy_kept": 1.0})
-        axes = principal_axes(vectors)[: self.dimension]
-        matrix = np.pad(axes.T, ((0, 0), (0, self.dimension - len(axes))))
+        matrix = _completed(principal_axes(vectors), self.dimension).T
         kept = float(((vectors @ matrix) ** 2).sum() / (vectors**2).sum())
         return Fitted("change_dimension", self.dimension, {"energy_kept": kept}, matrix=matrix)
 
@@ -212,6 +212,19 @@ def principal_axes(vectors: Float[np.ndarray, "K D"]) -> Float[np.ndarray, "r D"
     # The sign of a singular vector is arbitrary; fix it so that builds repeat across LAPACKs.
     signs = np.sign(axes[np.arange(len(axes)), np.abs(axes).argmax(axis=1)])
     return np.asarray(axes * signs[:, None])
+
+
+def _completed(axes: Float[np.ndarray, "r D"], dimension: int) -> Float[np.ndarray, "d D"]:
+    """Return the first d axes, random ones at right angles where there are fewer."""
+    num, width = axes.shape
+    if dimension <= num:
+        return axes[:dimension]
+    drawn = np.random.default_rng(0).standard_normal((dimension - num, width))
+    # Twice is enough (Giraud et al. 2005) for right angles to rounding.
+    for _ in range(2):
+        drawn -= (drawn @ axes.T) @ axes
+    q, r = np.linalg.qr(drawn.T)
+    return np.vstack([axes, (q * np.sign(np.diag(r))).T])
 
 
 def _unit(

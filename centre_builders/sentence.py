@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from hashlib import file_digest, sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
@@ -15,6 +16,10 @@ from centre_builders.errors import InputError
 from centre_builders.protocol import RawCentres
 from centre_builders.sphere import normalise
 from centre_builders.text_cache import embed_cached
+from centre_builders.vocabulary import Resolution
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
 
 MANY = 2_000  # prompts from which a bar is shown
 TEMPLATES = ("{}", "a photo of a {}", "a picture of one {}")
@@ -45,12 +50,9 @@ class Sentence:
         Raises:
             InputError: the model cannot be loaded, or a template has no place for the name.
         """
-        bad = next((t for t in self.templates if t.count("{}") != 1), None)
-        if bad is not None or not self.templates:
-            raise InputError(f"template {bad!r} must hold one {{}} for the name")
         folder = self.model or packaged_minilm()
         texts = tuple((descriptions or {}).get(name, name) for name in names)
-        prompts = [t.replace("{}", text) for t in self.templates for text in texts]
+        prompts = self._prompts(texts)
         rows = _embed(folder, prompts).astype(np.float64)
         embedded = normalise(rows).reshape(len(self.templates), len(names), -1)
         source = {
@@ -58,6 +60,32 @@ class Sentence:
             "templates": " | ".join(self.templates),
         }
         return RawCentres(embedded.mean(axis=0), texts, source, shares_mean=True, independent=True)
+
+    def explain(
+        self, names: Sequence[str], descriptions: Mapping[str, str] | None = None
+    ) -> list[Resolution]:
+        """Return the tokens that the model reads of each name, templates left aside.
+
+        Raises:
+            InputError: the model cannot be loaded, or a template has no place for the name.
+        """
+        model = _load(self.model or packaged_minilm())
+        texts = [(descriptions or {}).get(name, name) for name in names]
+        read = [_tokens(model, text) for text in texts]
+        # Rows: templates; columns: names.
+        lengths = np.reshape([_length(model, p) for p in self._prompts(texts)], (-1, len(texts)))
+        cut = (lengths - (model.max_seq_length or lengths.max())).clip(0).max(axis=0)
+        vocabulary = self.model or "all-MiniLM-L6-v2"
+        return [
+            Resolution(text, tokens, unknown, cut=int(over), vocabulary=vocabulary)
+            for text, (tokens, unknown), over in zip(texts, read, cut, strict=True)
+        ]
+
+    def _prompts(self, texts: Sequence[str]) -> list[str]:
+        bad = next((t for t in self.templates if t.count("{}") != 1), None)
+        if bad is not None or not self.templates:
+            raise InputError(f"template {bad!r} must hold one {{}} for the name")
+        return [t.replace("{}", text) for t in self.templates for text in texts]
 
 
 def packaged_minilm() -> str:
@@ -100,7 +128,21 @@ def _fingerprint(folder: Path) -> str:
     return digest.hexdigest()
 
 
-def _encode(model: str, prompts: Sequence[str]) -> Float[np.ndarray, "P D"]:
+def _tokens(model: "SentenceTransformer", text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the tokens of a text, and the parts of it for which the model has none."""
+    tokenizer = model.tokenizer
+    read = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    places = list(zip(read["input_ids"], read["offset_mapping"], strict=True))
+    lacking = [text[start:end] for token, (start, end) in places if token == tokenizer.unk_token_id]
+    known = [token for token, _ in places if token != tokenizer.unk_token_id]
+    return tuple(tokenizer.convert_ids_to_tokens(known)), tuple(dict.fromkeys(lacking))
+
+
+def _length(model: "SentenceTransformer", prompt: str) -> int:
+    return len(model.tokenizer(prompt, verbose=False)["input_ids"])
+
+
+def _load(model: str) -> "SentenceTransformer":
     # The libraries' bars and reports are not for the user of a builder.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     from sentence_transformers import SentenceTransformer
@@ -108,16 +150,20 @@ def _encode(model: str, prompts: Sequence[str]) -> Float[np.ndarray, "P D"]:
 
     logging.disable_progress_bar()
     try:
-        encoder = SentenceTransformer(model, device="cpu", trust_remote_code=False)
+        return SentenceTransformer(model, device="cpu", trust_remote_code=False)
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"sentence model {model!r} cannot be loaded ({reason}); set centres.builder.model to a"
             " local folder or hub name, or to null for the packaged MiniLM"
         ) from error
+
+
+def _encode(model: str, prompts: Sequence[str]) -> Float[np.ndarray, "P D"]:
     # In float64 a text's row does not depend, to the last bit of float32, on the texts beside it
     # in the batch, nor on the number of threads: so equal names give equal centres.
-    embedded = encoder.double().encode(
+    encoder = _load(model).double()
+    embedded = encoder.encode(
         list(prompts),
         batch_size=64,
         show_progress_bar=len(prompts) > MANY and sys.stderr.isatty(),

@@ -12,10 +12,54 @@ its parts. Other punctuation is dropped.
 import json
 import re
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 from centre_builders.errors import InputError
+
+COMPARED = 400_000  # words of a vocabulary that a spelling is compared with
+SUGGESTED = 200  # words for which spellings are looked for
+FREQUENT = 30_000  # leading words, which may be run together in an unknown one
+
+
+@dataclass(frozen=True)
+class Resolution:
+    """How a builder reads one class.
+
+    Args:
+        text: what it reads: the name, or the description in its place.
+        tokens: what its vocabulary has for the text, in order; none where it knows nothing.
+        unknown: words that the vocabulary lacks; they are left out.
+        near: for some unknown words, known spellings, likeliest first.
+        cut: number of tokens beyond the model's limit; they are left out.
+        vocabulary: its name.
+    """
+
+    text: str
+    tokens: tuple[str, ...] = ()
+    unknown: tuple[str, ...] = ()
+    near: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    cut: int = 0
+    vocabulary: str = ""
+
+
+@runtime_checkable
+class Explains(Protocol):
+    """A builder that reads text, and can say how before it builds."""
+
+    def explain(
+        self, names: Sequence[str], descriptions: Mapping[str, str] | None = None
+    ) -> list[Resolution]:
+        """Return how each name is read, also of names that `build` would refuse.
+
+        Args:
+            names: class names.
+            descriptions: for some names, a text to read in place of the name.
+        """
+        ...
 
 
 def fold(name: str) -> str:
@@ -37,7 +81,7 @@ def check_names(names: Iterable[object]) -> tuple[str, ...]:
     checked: list[str] = []
     seen: dict[str, str] = {}
     for number, name in enumerate(names):
-        checked.append(_check_name(number, name))
+        checked.append(check_name(name, f"class {number}"))
         folded = fold(checked[-1])
         if folded in seen:
             raise InputError(
@@ -48,6 +92,30 @@ def check_names(names: Iterable[object]) -> tuple[str, ...]:
     if not checked:
         raise InputError("there are no class names; give at least one")
     return tuple(checked)
+
+
+def check_name(name: object, place: str) -> str:
+    """Return a name, NFC, if it can name a class.
+
+    Args:
+        name: anything.
+        place: where it stands, for the message: "class 3" or "names.txt:4".
+
+    Raises:
+        InputError: it is not text, is empty, or has control characters.
+    """
+    if not isinstance(name, str):
+        kind = type(name).__name__
+        raise InputError(f"{place} is {name!r}, of type {kind}, not text; quote it")
+    text = unicodedata.normalize("NFC", name)
+    if not fold(text):
+        raise InputError(f"{place} has an empty name; give it one or remove it")
+    bad = next((c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs")), None)
+    if bad is not None:
+        raise InputError(
+            f"{place} ({text!r}) holds the invisible character U+{ord(bad):04X}; remove it"
+        )
+    return text
 
 
 def read_names(path: str | Path) -> tuple[str, ...]:
@@ -86,7 +154,16 @@ def words_of(name: str, known: Callable[[str], bool]) -> list[str]:
     >>> words_of("Ankle boot", {"ankle", "boot"}.__contains__)
     ['ankle', 'boot']
     """
-    return [word for part in name.split("/") for word in _words_of_part(part.strip(), known)]
+    return [word for _, word in look_up(name, known) if word is not None]
+
+
+def look_up(name: str, known: Callable[[str], bool]) -> list[tuple[str, str | None]]:
+    """Return the pieces of a name, each with the vocabulary's word, None where it has none.
+
+    >>> look_up("polar bjear", {"polar"}.__contains__)
+    [('polar', 'polar'), ('bjear', None)]
+    """
+    return [pair for part in name.split("/") for pair in _look_up_part(part.strip(), known)]
 
 
 def candidates(name: str) -> list[str]:
@@ -101,18 +178,55 @@ def candidates(name: str) -> list[str]:
     return asked
 
 
-def _words_of_part(part: str, known: Callable[[str], bool]) -> list[str]:
+def near_spellings(words: Iterable[str], vocabulary: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return up to three known spellings of each unknown word, likeliest first.
+
+    Two frequent words run together ("golfcart") are given apart, before words that differ in a
+    few letters. To bound the time (about 0.1 s a word), this is done for the first 200 words,
+    against the first 400,000 of the vocabulary, which in common files are the most frequent.
+
+    Args:
+        words: that the vocabulary lacks.
+        vocabulary: its words, the most frequent first.
+    """
+    compared = vocabulary[:COMPARED]
+    rank = {word: place for place, word in enumerate(vocabulary[:FREQUENT])}
+    return {
+        word: (*_run_together(word.lower(), rank), *_few_letters_off(word.lower(), compared))[:3]
+        for word in list(dict.fromkeys(words))[:SUGGESTED]
+    }
+
+
+def _run_together(word: str, rank: Mapping[str, int]) -> list[str]:
+    """Return a word's split into two frequent words of three letters or more, if there is one."""
+    splits = ((word[:i], word[i:]) for i in range(3, len(word) - 2))
+    known = [pair for pair in splits if pair[0] in rank and pair[1] in rank]
+    return (
+        [" ".join(min(known, key=lambda pair: max(map(rank.__getitem__, pair))))] if known else []
+    )
+
+
+def _few_letters_off(word: str, vocabulary: Sequence[str]) -> list[str]:
+    # difflib alone takes a second a word; gensim's compiled distance leaves it little to rank.
+    from gensim.similarities.fastss import editdist
+
+    limit = max(2, len(word) // 4)
+    lengths = range(len(word) - limit, len(word) + limit + 1)
+    near = [w for w in vocabulary if len(w) in lengths and editdist(word, w, limit) <= limit]
+    return get_close_matches(word, near, n=3)
+
+
+def _look_up_part(part: str, known: Callable[[str], bool]) -> list[tuple[str, str | None]]:
     whole = _first_known(_spellings(part), known)
     if whole is not None:
-        return [whole]
-    words: list[str] = []
+        return [(part, whole)]
+    pairs: list[tuple[str, str | None]] = []
     for token in re.split(r"[\s_]+", part):
         clean = re.sub(r"^[^\w]+|[^\w]+$", "", token)
         found = _first_known((clean, clean.lower()), known)
-        pieces = [found] if found else re.split(r"[^\w]+", clean)
-        hits = (_first_known((piece, piece.lower()), known) for piece in pieces if piece)
-        words += [hit for hit in hits if hit is not None]
-    return words
+        pieces = [found] if found else filter(None, re.split(r"[^\w]+", clean))
+        pairs += [(piece, _first_known((piece, piece.lower()), known)) for piece in pieces]
+    return pairs
 
 
 def _spellings(part: str) -> Sequence[str]:
@@ -122,18 +236,3 @@ def _spellings(part: str) -> Sequence[str]:
 
 def _first_known(tokens: Iterable[str], known: Callable[[str], bool]) -> str | None:
     return next((token for token in tokens if token and known(token)), None)
-
-
-def _check_name(number: int, name: object) -> str:
-    if not isinstance(name, str):
-        kind = type(name).__name__
-        raise InputError(f"class {number} is {name!r}, of type {kind}, not text; quote it")
-    text = unicodedata.normalize("NFC", name)
-    if not fold(text):
-        raise InputError(f"class {number} has an empty name; give it one or remove it")
-    bad = next((c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs")), None)
-    if bad is not None:
-        raise InputError(
-            f"class {number} ({text!r}) holds the invisible character U+{ord(bad):04X}; remove it"
-        )
-    return text

@@ -2,14 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 
 import numpy as np
 
 from centre_builders.errors import InputError
 from centre_builders.protocol import RawCentres
-from centre_builders.vocabulary import candidates, words_of
+from centre_builders.vocabulary import (
+    Resolution,
+    candidates,
+    look_up,
+    near_spellings,
+    words_of,
+)
 from centre_builders.word_vectors import WordVectors, packaged_glove, read_vectors
 
 
@@ -40,12 +45,8 @@ class Word2Vec:
             InputError: the file cannot be trusted or read, or names have no known word; all such
                 names are listed.
         """
-        texts = [(descriptions or {}).get(name, name) for name in names]
-        wanted = {token for text in texts for token in candidates(text)}
-        if self.path is None:
-            vectors = packaged_glove(wanted)
-        else:
-            vectors = read_vectors(Path(self.path).expanduser(), wanted, self.trust_pickle)
+        texts = _texts(names, descriptions)
+        vectors = self._read(texts)
         words = [words_of(text, vectors.rows.__contains__) for text in texts]
         _check_known(names, words, vectors)
         rows = [np.mean([vectors.rows[word] for word in found], axis=0) for found in words]
@@ -57,6 +58,43 @@ class Word2Vec:
             independent=True,
         )
 
+    def explain(
+        self, names: Sequence[str], descriptions: Mapping[str, str] | None = None
+    ) -> list[Resolution]:
+        """Return the words that each name is read as, and those that are not known.
+
+        Raises:
+            InputError: the file cannot be trusted or read.
+        """
+        texts = _texts(names, descriptions)
+        vectors = self._read(texts)
+        pairs = [look_up(text, vectors.rows.__contains__) for text in texts]
+        unknown = [tuple(dict.fromkeys(p for p, word in found if word is None)) for found in pairs]
+        # Names of which nothing is known come first: spellings are looked for a bounded number.
+        order = sorted(range(len(pairs)), key=lambda i: any(word for _, word in pairs[i]))
+        lacking = [piece for i in order for piece in unknown[i]]
+        near = near_spellings(lacking, vectors.vocabulary()) if lacking else {}
+        return [
+            Resolution(
+                text,
+                tokens=tuple(word for _, word in found if word is not None),
+                unknown=missing,
+                near={piece: near[piece] for piece in missing if near.get(piece)},
+                vocabulary=str(vectors.source["vectors"]),
+            )
+            for text, found, missing in zip(texts, pairs, unknown, strict=True)
+        ]
+
+    def _read(self, texts: Sequence[str]) -> WordVectors:
+        wanted = {token for text in texts for token in candidates(text)}
+        if self.path is None:
+            return packaged_glove(wanted)
+        return read_vectors(Path(self.path).expanduser(), wanted, self.trust_pickle)
+
+
+def _texts(names: Sequence[str], descriptions: Mapping[str, str] | None) -> list[str]:
+    return [(descriptions or {}).get(name, name) for name in names]
+
 
 def _check_known(
     names: Sequence[str], words: Sequence[Sequence[str]], vectors: WordVectors
@@ -64,11 +102,11 @@ def _check_known(
     unknown = [name for name, found in zip(names, words, strict=True) if not found]
     if not unknown:
         return
-    vocabulary = vectors.vocabulary()
-    said = []
-    for name in unknown:
-        near = get_close_matches(name.lower(), vocabulary, n=3)
-        said.append(f"{name!r}" + (f" (near: {', '.join(near)})" if near else ""))
+    near = near_spellings(unknown, vectors.vocabulary())
+    said = [
+        f"{name!r}" + (f" (near: {', '.join(near[name])})" if near.get(name) else "")
+        for name in unknown
+    ]
     raise InputError(
         f"no word of {'; '.join(said)} is in {vectors.source['vectors']}; correct the spelling,"
         " rename the class, give other vectors by centres.builder.path, or take centres=sentence"

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
     from semcentres.model import Model
 
-VERBS = ("centres", "train", "evaluate", "embed")
-
 
 def load(run_dir: "str | Path") -> "Model":
     """Return the model that a run folder holds."""
@@ -40,6 +38,13 @@ def centres(*words: str) -> Any:  # noqa: ANN401
 def train(*words: str) -> Any:  # noqa: ANN401
     """Train and evaluate: `semcentres train` in Python; returns run folder and results."""
     return _verb("train", words)
+
+
+def compare(*words: str) -> Any:  # noqa: ANN401
+    """Train several choices and put them side by side: `semcentres compare`."""
+    from semcentres.compare import compare
+
+    return compare(words)
 
 
 def evaluate(*words: str) -> Any:  # noqa: ANN401

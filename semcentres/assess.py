@@ -2,22 +2,15 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from centre_builders.artefact import write_file
 from semcentres.card import model_card
 from semcentres.checkpoint import RunFolder
 from semcentres.data.source import ImageSet, Source
 from semcentres.data.split import Split
-from semcentres.embedding import embed
-from semcentres.evaluation.classification import classify
-from semcentres.evaluation.distribution import alignment, cluster_energy, uniformity
-from semcentres.evaluation.knn import knn_predict
 from semcentres.evaluation.report import (
     draw_confusion,
     draw_curves,
@@ -25,39 +18,23 @@ from semcentres.evaluation.report import (
     draw_gram,
     draw_toy,
 )
-from semcentres.evaluation.retrieval import num_neighbours, retrieval_metrics
-from semcentres.index import Index, nearest_centres
+from semcentres.index import Index
+from semcentres.measure import (
+    Assessed,
+    Results,
+    by_centres,
+    by_distribution,
+    by_neighbours,
+    by_new_names,
+)
 from semcentres.model import Model
-from semcentres.randomness import generator
 from semcentres.settings import TrainConfig
 from semcentres.views import View
 
 log = logging.getLogger(__name__)
 
-NUM_NEIGHBOURS = 20
 NUM_SHOWN = 8
-
-Results = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Assessed:
-    """The images that results are about.
-
-    Args:
-        images: with labels, none of them trained on.
-        embeddings: of the images, float32 [N D].
-        split: what they are called.
-    """
-
-    images: ImageSet
-    embeddings: np.ndarray
-    split: str
-
-    @property
-    def labels(self) -> np.ndarray:
-        """Row of each image's class."""
-        return self.images.labels.numpy()
+MAX_CONFUSION = 100  # classes; above, the matrix is drawn but not written as JSON
 
 
 def assess(
@@ -71,19 +48,23 @@ def assess(
 ) -> Results:
     """Measure a model, write metrics.json, index, pictures and model card, return the results."""
     log.info("embedding %s images", f"{len(held) + len(source.train):,}")
-    shown = Assessed(held, model.embed(held.images), config.split)
     gallery = _gallery(source, split, config.split)
     index = Index.build(model.embed(gallery.images))
     about = {"model": model.fingerprint, "data": source.fingerprint, "bank": model.bank.fingerprint}
     index.save(run.path / "index", about)
+    shown = Assessed(held, model.embed(held.images), config.split, index, gallery.labels.numpy())
+    by_centre, found = by_centres(model, shown)
     results = {
-        **_about(model, source, split, config, len(held), len(gallery)),
-        **_by_centres(model, shown),
-        **_by_neighbours(shown, index, gallery.labels.numpy(), len(source.class_names)),
-        **_distribution(model, shown, views, config.seed),
+        **_about(model, source, split, config, shown),
+        **by_centre,
+        **by_neighbours(shown, len(source.class_names)),
+        **by_distribution(model, shown, views, config.seed),
+        **by_new_names(model, source),
     }
+    if len(found.confusion) <= MAX_CONFUSION:
+        results["confusion"] = found.confusion.tolist()
     log.info("drawing the report")
-    _draw(run, model, shown, results)
+    _draw(run, model, shown, found.confusion)
     write_file(run.path / "README.md", model_card(results, config, path=str(run.path)).encode())
     # Last, because it is what says that the run is finished.
     run.write_json("metrics.json", results)
@@ -99,12 +80,7 @@ def _gallery(source: Source, split: Split, held: str) -> ImageSet:
 
 
 def _about(
-    model: Model,
-    source: Source,
-    split: Split,
-    config: TrainConfig,
-    num_images: int,
-    num_gallery: int,
+    model: Model, source: Source, split: Split, config: TrainConfig, shown: Assessed
 ) -> Results:
     bank, shape = model.bank, model.bank.geometry()
     return {
@@ -113,13 +89,14 @@ def _about(
         "split": config.split,
         "class_names": list(bank.names),
         "channels": source.channels,
-        "num_images": num_images,
-        "num_gallery": num_gallery,
+        "num_images": len(shown.images),
+        "num_gallery": len(shown.index),
         "num_labelled": len(split.labelled),
         "num_unlabelled": len(split.unlabelled) if config.trainer.unlabelled_batch else 0,
         "seed": config.seed,
         "steps": config.trainer.steps,
         "builder": bank.provenance["builder"]["_target_"],
+        "conditioning": [step.step for step in bank.conditioning],
         "dimension": bank.dimension,
         "mean_cosine": shape.mean_cosine,
         "max_cosine": shape.max_cosine,
@@ -128,65 +105,12 @@ def _about(
     }
 
 
-def _by_centres(model: Model, shown: Assessed) -> Results:
-    centres = model.bank.vectors
-    assigned = nearest_centres(shown.embeddings, centres).ids[:, 0]
-    found = classify(assigned, shown.labels, num_classes=len(centres))
-    energy = cluster_energy(shown.embeddings, centres, assigned)
-    return {
-        "nearest_centre_accuracy": found.accuracy,
-        "accuracy_per_class": dict(zip(model.bank.names, found.per_class.tolist(), strict=True)),
-        "confusion": found.confusion.tolist(),
-        "cluster_energy": energy.total,
-        "cluster_energy_mean": energy.sample_mean,
-        "cluster_sizes": energy.sizes.tolist(),
-    }
-
-
-def _by_neighbours(
-    shown: Assessed, index: Index, gallery_labels: np.ndarray, num_classes: int
-) -> Results:
-    near = index.search(shown.embeddings, NUM_NEIGHBOURS)
-    votes = knn_predict(near.ids, near.cosines, gallery_labels, num_classes=num_classes)
-    among = Index.build(shown.embeddings)
-    blocks = among.search_blocks(
-        shown.embeddings, num_neighbours(shown.labels), exclude=np.arange(len(shown.labels))
-    )
-    found = retrieval_metrics(((rows, block.ids) for rows, block in blocks), shown.labels)
-    return {
-        "knn_accuracy": float((votes == shown.labels).mean()),
-        **{f"recall_at_{rank}": value for rank, value in found.recall_at.items()},
-        "r_precision": found.r_precision,
-        "map_at_r": found.map_at_r,
-    }
-
-
-def _distribution(model: Model, shown: Assessed, views: Sequence[View], seed: int) -> Results:
-    first, other = (
-        embed(model.encoder, shown.images.images, view=_seeded(view, seed, number))
-        for number, view in enumerate((views[0], views[-1]))
-    )
-    return {
-        "alignment": alignment(first, other),
-        "uniformity": uniformity(shown.embeddings),
-    }
-
-
-def _seeded(view: View, seed: int, number: int) -> Any:  # noqa: ANN401
-    """Return the view with its draws fixed, a batch at a time."""
-
-    def seeded(images: Tensor, batch: int) -> Tensor:
-        return view(images, generator(seed, "assess", number, batch, device=images.device))
-
-    return seeded
-
-
-def _draw(run: RunFolder, model: Model, shown: Assessed, results: Results) -> None:
+def _draw(run: RunFolder, model: Model, shown: Assessed, confusion: np.ndarray) -> None:
     run.report.mkdir(exist_ok=True)
     names, labels = model.bank.names, shown.labels
     means = np.stack([_mean(shown.embeddings[labels == k]) for k in range(len(names))])
     draw_gram(model.bank.vectors, means, names, run.report / "gram.png")
-    draw_confusion(np.array(results["confusion"]), names, run.report / "confusion.png")
+    draw_confusion(confusion, names, run.report / "confusion.png")
     draw_curves(run.records(), run.report / "curves.png")
     images = shown.images.images
     if images.dtype == torch.uint8:

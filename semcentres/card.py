@@ -17,7 +17,7 @@ and the class of an image is the class whose centre is nearest.
 |---|---|
 {table}
 
-Recall, R-precision and MAP@R: each image is a query among the other {split} images. kNN: gallery
+Recall, R-precision and MAP@R: each image is a query among {retrieval_gallery}. kNN: gallery
 of {num_gallery:,} training images with their true labels, also those that training did not see.
 Alignment: mean squared distance of two views of an image; uniformity: log of the mean of
 exp(-2 d^2) over pairs (arXiv:2005.10242). Cluster energy: sum over classes of the mean squared
@@ -31,7 +31,7 @@ distance to the nearest centre.
 
 - data: {data} from {origin}; {num_labelled:,} labelled and {num_unlabelled:,} unlabelled images
 - classes: {classes}
-- centres: {builder}, conditioning {steps}; mean cosine {mean_cosine:.3f}, largest
+- centres: {builder}, conditioning: {conditioning}; mean cosine {mean_cosine:.3f}, largest
   {max_cosine:.3f}, safe temperature {safe_temperature:.3f}
 - encoder: {encoder}, {num_parameters:,} parameters
 - objective: {objective}
@@ -59,6 +59,7 @@ model.embed(images)    # -> float32 [N {dimension}]
 
 MEASURES = {
     "nearest_centre_accuracy": "nearest-centre accuracy",
+    "nearest_centre_top_5": "nearest-centre top-5 accuracy",
     "knn_accuracy": "kNN accuracy (k=20)",
     "recall_at_1": "Recall@1",
     "recall_at_5": "Recall@5",
@@ -68,6 +69,9 @@ MEASURES = {
     "alignment": "alignment",
     "uniformity": "uniformity",
     "cluster_energy": "hard cluster energy",
+    "zero_shot_top_1": "unseen classes among themselves, top-1",
+    "zero_shot_top_5": "unseen classes among themselves, top-5",
+    "zero_shot_all_top_5": "unseen classes among all, top-5",
 }
 
 
@@ -79,10 +83,11 @@ def model_card(results: Mapping[str, Any], config: TrainConfig, *, path: str) ->
         config: what the run was made with.
         path: of the run folder, as the user wrote it.
     """
-    table = "\n".join(f"| {label} | {results[key]:.4f} |" for key, label in MEASURES.items())
+    measured = {label: results[key] for key, label in MEASURES.items() if key in results}
+    table = "\n".join(f"| {label} | {value:.4f} |" for label, value in measured.items())
     builder = config.centres.builder
     return CARD.format(
-        **results,
+        **{**results, "conditioning": ", ".join(results["conditioning"]) or "none"},
         table=table,
         kind=builder["_target_"].split(".")[-2] if builder else "given",
         classes=", ".join(results["class_names"]),

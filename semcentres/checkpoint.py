@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from centre_builders.artefact import sweep, verify_folder, write_file, write_folder
+from centre_builders.artefact import sweep, verify_folder, write_file, write_folder, write_json
 from centre_builders.errors import CorruptArtefact, InputError, UsageError
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class RunFolder:
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file whole."""
-        write_file(self.path / name, (json.dumps(content, indent=2) + "\n").encode())
+        write_json(self.path / name, content)
 
     def records(self) -> list[Record]:
         """Return what metrics.jsonl holds, leaving out a last line that a kill cut off."""

@@ -14,6 +14,7 @@ semcentres: image encoders trained toward fixed centres made from class names
 
   semcentres centres   names to unit vectors: geometry, safe temperature, a bank file
   semcentres train     train an encoder toward the centres, then evaluate it
+  semcentres compare   train several choices with equal steps and seeds; one table, one figure
   semcentres evaluate  evaluate a trained run: retrieval, kNN, nearest centre, pictures
   semcentres embed     write embeddings of a split
   semcentres doctor    versions, devices and paths
@@ -21,7 +22,9 @@ semcentres: image encoders trained toward fixed centres made from class names
 Words are key=value, in Hydra's form:
   semcentres centres centres=sentence 'names=[cat,dog,zebra]' out=animals.safetensors
   semcentres train centres=word2vec data=fashion_mnist data.labels_per_class=10
-  semcentres train -m centres=one_hot,word2vec seed=0,1,2
+  semcentres compare centres=one_hot,word2vec seed=0,1,2 out=runs/compare
+  semcentres centres bank=animals.safetensors add=[lion] out=more.safetensors
+  semcentres centres audit=true centres=sentence names_file=classes.csv
   semcentres train data=folder data.root=~/pictures run_dir=runs/mine
   semcentres evaluate run_dir=runs/mine
 
@@ -85,10 +88,15 @@ def _run(verb: str, words: list[str]) -> None:
         return
     from semcentres.settings import SCHEMAS
 
-    if verb not in SCHEMAS:
-        raise UsageError(f"no verb {verb!r}; there are {', '.join(SCHEMAS)}, doctor")
+    if verb not in (*SCHEMAS, "compare"):
+        raise UsageError(f"no verb {verb!r}; there are {', '.join(SCHEMAS)}, compare, doctor")
     if {"-h", "--help"} & set(words):
-        show.verb_help(verb)
+        # A comparison takes the words of train.
+        show.verb_help("train" if verb == "compare" else verb)
+    elif verb == "compare":
+        from semcentres.compare import compare
+
+        show.compare(compare(words))
     elif {"-m", "--multirun"} & set(words):
         _sweep(verb, words)
     else:

@@ -1,20 +1,17 @@
-"""From settings to the parts of a run: source, split, bank, and what must hold between them."""
+"""From settings to the parts of a run, and what must hold between them and the bank."""
 
 import logging
-from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
 from centre_builders.bank import CentreBank
-from centre_builders.building import build_bank
 from centre_builders.errors import InputError, UsageError
 from centre_builders.vocabulary import check_names
 from semcentres.components import build
 from semcentres.data.source import ImageSet, Source
 from semcentres.data.split import Split, split_labels
-from semcentres.settings import CentresSettings, DataSettings, TrainConfig
+from semcentres.settings import DataSettings, TrainConfig
 
 log = logging.getLogger(__name__)
 
@@ -23,37 +20,6 @@ def make_source(settings: DataSettings) -> Source:
     """Return the data that the settings name."""
     source: Source = build(settings.source)
     return replace(source, class_names=tuple(check_names(source.class_names)))
-
-
-def make_bank(settings: CentresSettings, names: Sequence[str], *, seed: int) -> CentreBank:
-    """Return the centres of the names, from a bank file or from a builder.
-
-    Raises:
-        InputError: the bank file lacks a name, or has another width than asked.
-    """
-    if settings.bank is None:
-        if settings.builder is None:
-            raise UsageError("centres=bank needs centres.bank=FILE, made by semcentres centres")
-        return build_bank(
-            build(settings.builder),
-            names,
-            seed=seed,
-            dimension=settings.dimension,
-            remove_mean=settings.remove_mean,
-        )
-    bank = CentreBank.load(Path(settings.bank))
-    lacking = [name for name in names if name not in bank.names]
-    if lacking:
-        raise InputError(
-            f"{settings.bank} has no centre for {', '.join(map(repr, lacking))}; it has"
-            f" {', '.join(map(repr, bank.names[:20]))}: build a bank from the data's class names"
-        )
-    if settings.dimension not in (None, bank.dimension):
-        raise InputError(
-            f"{settings.bank} has {bank.dimension} dimensions, centres.dimension asks for"
-            f" {settings.dimension}; leave it out, or build the bank anew"
-        )
-    return bank.select(names)
 
 
 def make_split(config: TrainConfig, source: Source) -> Split:

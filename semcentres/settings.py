@@ -28,6 +28,10 @@ class CentresSettings:
     bank: str | None = None  # a bank file to take instead of building one
     dimension: int | None = None  # width of the centres; None keeps the builder's own
     remove_mean: bool | None = None  # None: where the vectors come from text
+    remove_directions: int = 0  # principal directions to project out, after the mean
+    whiten: float | None = None  # shrinkage of a whitening, above 0; None does not whiten
+    assign_to: str | None = None  # folder of `embed`: each class gets the centre nearest its images
+    descriptions: dict[str, str] | None = None  # class name -> text to read in its place
 
 
 @dataclass
@@ -74,8 +78,19 @@ class CentresConfig:
     data: DataSettings = field(default_factory=DataSettings)
     centres: CentresSettings = field(default_factory=CentresSettings)
     names: list[Any] | None = None  # class names, in place of the data's
-    names_file: str | None = None  # a text file with a name a line, or a JSON list
+    names_file: str | None = None  # .txt, .csv, .json, a folder of folders, torchvision:WEIGHTS
+    number_duplicates: bool = False  # call the second "crane" of a file "crane (2)"
+    bank: str | None = None  # a bank to change or show, in place of building one
+    add: list[str] | None = None  # new classes, by the bank's own builder; no centre moves
+    use_builder: bool = False  # add by centres.builder instead, as for centres=prototypes
+    rename: dict[str, str] | None = None  # old name -> new name
+    retire: list[str] | None = None  # classes to remove
+    close: float = 20.0  # degrees; a new centre that is closer to another is reported
     out: str | None = None  # file to write the bank to; None writes none
+    audit: bool = False  # check names and centres instead; exit code 0 says: safe to train
+    threshold: float = 0.95  # of the audit: cosine above which two centres are near
+    audit_out: str | None = None  # JSON file to write the audit to
+    report: str | None = None  # folder to write pictures of the bank to
     seed: int = 0
 
 

@@ -10,14 +10,31 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from centre_builders.audit import Audit
 from centre_builders.bank import CentreBank
+from centre_builders.errors import InputError
+from semcentres import show_audit
 from semcentres.card import MEASURES
+from semcentres.compare import Comparison
 
 VERSIONS = ("semcentres", "torch", "torchvision", "lightning", "sentence-transformers", "gensim")
 
 
-def centres(bank: CentreBank) -> None:
-    """Print what a bank looks like."""
+def centres(found: CentreBank | Audit) -> None:
+    """Print what a bank looks like, or what an audit found.
+
+    Raises:
+        InputError: it is not safe to train on the audited names; so the exit code says it too.
+    """
+    if isinstance(found, CentreBank):
+        _bank(found)
+        return
+    show_audit.show(found)
+    if not found.safe:
+        raise InputError(f"not safe to train: {found.num_faults} faults, listed above")
+
+
+def _bank(bank: CentreBank) -> None:
     geometry = bank.geometry()
     console = Console()
     console.print(
@@ -42,13 +59,33 @@ def train(outcome: tuple[Any, Mapping[str, Any]]) -> None:
     table.add_column("measure")
     table.add_column("value", justify="right")
     for key, label in MEASURES.items():
-        table.add_row(label, f"{results[key]:.4f}")
+        if key in results:
+            table.add_row(label, f"{results[key]:.4f}")
     console.print(table)
     console.print(f"results   {run.path / 'metrics.json'}", soft_wrap=True)
     console.print(f"pictures  {run.report}", soft_wrap=True)
 
 
 evaluate = train
+
+
+def compare(found: Comparison) -> None:
+    """Print a comparison, mean and standard deviation over the seeds."""
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    columns = found.columns()
+    table = Table(*found.axes, title=f"{len(found.rows[0]['runs'])} seeds")
+    for heading in columns.values():
+        table.add_column(heading, justify="right")
+    for row in found.rows:
+        cells = [_spread(found.cell(row, key)) for key in columns]
+        table.add_row(*row["words"].values(), *cells)
+    console.print(table)
+    console.print(f"table   {found.folder / 'comparison.json'}", soft_wrap=True)
+    console.print(f"figure  {found.folder / 'comparison.png'}", soft_wrap=True)
+
+
+def _spread(cell: tuple[float, float] | None) -> str:
+    return "-" if cell is None else f"{cell[0]:.3f} ± {cell[1]:.3f}"
 
 
 def embed(folder: Path) -> None:

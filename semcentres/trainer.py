@@ -30,8 +30,8 @@ from semcentres.settings import TrainerSettings
 from semcentres.views import View
 
 log = logging.getLogger(__name__)
-# Its own news (the precision, the seed) would stand between the lines of a run.
-logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
+# Its own news (the precision) would stand between the lines of a run.
+logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True)

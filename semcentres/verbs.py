@@ -2,7 +2,6 @@
 
 import json
 import logging
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -12,11 +11,12 @@ import numpy as np
 import torch
 import yaml
 
-from centre_builders.artefact import write_file, write_folder
+from centre_builders.artefact import write_file, write_folder, write_json
 from centre_builders.bank import CentreBank
-from centre_builders.errors import InputError, UsageError
-from centre_builders.vocabulary import check_names, read_names
-from semcentres.assess import Results, assess
+from centre_builders.errors import InputError
+from semcentres.assess import assess
+from semcentres.banks import centres as centres  # a verb too
+from semcentres.banks import make_bank
 from semcentres.checkpoint import RunFolder
 from semcentres.components import build
 from semcentres.compose import load_config
@@ -24,37 +24,21 @@ from semcentres.data.source import ImageSet, Source
 from semcentres.data.stream import Stream
 from semcentres.embedding import embed as embed_images
 from semcentres.identity import check_same_config, default_run_dir
+from semcentres.measure import Results
 from semcentres.model import Model, make_encoder, save_model
 from semcentres.objectives.batch import Objective
 from semcentres.recipe import (
     check_temperature,
     describe,
-    make_bank,
     make_source,
     make_split,
     select,
 )
-from semcentres.settings import CentresConfig, EmbedConfig, EvaluateConfig, TrainConfig
+from semcentres.settings import EmbedConfig, EvaluateConfig, TrainConfig
 from semcentres.softmin import nearest
 from semcentres.trainer import Task, Trainer
 
 log = logging.getLogger(__name__)
-
-
-def centres(config: CentresConfig) -> CentreBank:
-    """Build a bank from class names and, if asked, write it."""
-    if config.names is not None and config.names_file is not None:
-        raise UsageError("names and names_file are both set; give one of them")
-    if config.names_file is not None:
-        names: Sequence[str] = read_names(config.names_file)
-    elif config.names is not None:
-        names = check_names(config.names)
-    else:
-        names = make_source(config.data).class_names
-    bank = make_bank(config.centres, names, seed=config.seed)
-    if config.out is not None:
-        bank.save(Path(config.out))
-    return bank
 
 
 def train(config: TrainConfig) -> tuple[RunFolder, Results]:
@@ -115,6 +99,7 @@ def embed(config: EmbedConfig) -> Path:
         np.save(folder / "embeddings.npy", model.embed(images.images))
         np.save(folder / "labels.npy", images.labels.numpy())
         np.save(folder / "ids.npy", rows.numpy())
+        write_json(folder / "class_names.json", list(source.class_names))
     return out
 
 

@@ -3,6 +3,7 @@
 Dimensions: N images, K classes.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,6 +26,20 @@ class Classification:
     accuracy: float
     per_class: Float64[np.ndarray, " K"]
     confusion: Int64[np.ndarray, "K K"]
+
+
+def top_k_accuracy(
+    ids: Int[np.ndarray, "N k"], labels: Int[np.ndarray, " N"], ranks: Sequence[int]
+) -> dict[int, float]:
+    """Return, for each rank, the share of images whose label is among its first so many.
+
+    Args:
+        ids: predicted labels, best first; where a rank is above k, k are looked at.
+        labels: of the images, at least one.
+        ranks: from 1.
+    """
+    hits = ids == labels[:, None]
+    return {rank: float(hits[:, :rank].any(axis=1).mean()) for rank in ranks}
 
 
 def classify(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from semcentres.evaluation.canvas import name_axes, new_figure, save, write_cells
+from semcentres.evaluation.canvas import BLUE, name_axes, new_figure, save, write_cells
 
 MAX_WRITTEN = 12
 
@@ -45,6 +45,33 @@ def draw_gram(
             texts = [[_two_places(float(value)) for value in row] for row in cosines]
             write_cells(panel, texts, np.abs(cosines) > 0.6)
     figure.colorbar(image, ax=panels, shrink=0.8, label="cosine")
+    save(figure, path)
+
+
+def draw_bank(centres: Float[np.ndarray, "K D"], names: Sequence[str], path: Path) -> None:
+    """Draw the cosines between the centres, as a matrix and as a histogram.
+
+    Args:
+        centres: one row a class.
+        names: of the classes.
+        path: of the PNG.
+    """
+    side = _side(len(names))
+    figure = new_figure(side + 6.2, side + 1.6)
+    left, right = figure.subplots(1, 2, width_ratios=(side, 3.6))
+    cosines = _cosines(centres)
+    image = left.imshow(cosines, cmap="RdBu_r", vmin=-1, vmax=1)
+    left.set_title("Cosines between the centres", fontsize=11)
+    name_axes(left, names)
+    if len(names) <= MAX_WRITTEN:
+        texts = [[_two_places(float(value)) for value in row] for row in cosines]
+        write_cells(left, texts, np.abs(cosines) > 0.6)
+    figure.colorbar(image, ax=left, shrink=0.8, label="cosine")
+    right.hist(cosines[np.triu_indices(len(names), 1)], bins=40, color=BLUE)
+    right.set_xlim(-1, 1)
+    right.set_xlabel("cosine of a pair")
+    right.set_ylabel("pairs")
+    right.spines[["top", "right"]].set_visible(False)
     save(figure, path)
 
 

@@ -1,8 +1,17 @@
 """The pictures of a report, one function each: arrays in, a PNG out."""
 
+from semcentres.evaluation.figures_compare import draw_comparison
 from semcentres.evaluation.figures_curves import draw_curves
 from semcentres.evaluation.figures_gallery import draw_gallery
-from semcentres.evaluation.figures_matrices import draw_confusion, draw_gram
+from semcentres.evaluation.figures_matrices import draw_bank, draw_confusion, draw_gram
 from semcentres.evaluation.figures_toy import draw_toy
 
-__all__ = ["draw_confusion", "draw_curves", "draw_gallery", "draw_gram", "draw_toy"]
+__all__ = [
+    "draw_bank",
+    "draw_comparison",
+    "draw_confusion",
+    "draw_curves",
+    "draw_gallery",
+    "draw_gram",
+    "draw_toy",
+]

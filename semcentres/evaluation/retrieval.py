@@ -1,6 +1,7 @@
-"""Recall@k, R-precision and MAP@R of one pass over neighbours, each query left out of its gallery.
+"""Recall@k, R-precision and MAP@R of one pass over neighbours.
 
-With R the number of other images of the query's class, and rel_i = 1 where its i-th neighbour is
+The gallery is the queries themselves, each left out of its own search, or other images. With R
+the number of gallery images of the query's class, and rel_i = 1 where its i-th neighbour is
 of that class:
 
     recall@k    = 1 if any of rel_1 .. rel_k
@@ -11,7 +12,7 @@ and every metric is the mean over the queries with R > 0: the others can find no
 al. 2020 (arXiv:2003.08505) define MAP@R; pytorch-metric-learning's `AccuracyCalculator` has the
 same values, where precision_at_1 is recall@1.
 
-Dimensions: N images, B queries of a block, k neighbours.
+Dimensions: N queries, M images of another gallery, B queries of a block, k neighbours.
 """
 
 from collections.abc import Iterable, Sequence
@@ -23,6 +24,7 @@ from jaxtyping import Bool, Float64, Int, Int64
 from centre_builders.errors import InputError
 
 RANKS = (1, 5, 10)
+Gallery = Int[np.ndarray, " M"] | None
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,8 @@ class RetrievalMetrics:
         recall_at: by rank.
         r_precision: of the first R neighbours, those of the query's class.
         map_at_r: as R-precision, but early ranks count for more.
-        num_queries: the denominator, queries with at least one other image of their class.
-        num_alone: queries left out, the only ones of their class.
+        num_queries: the denominator, queries with at least one gallery image of their class.
+        num_alone: queries left out, without any.
     """
 
     recall_at: dict[int, float]
@@ -44,15 +46,22 @@ class RetrievalMetrics:
     num_alone: int
 
 
-def num_relevant(labels: Int[np.ndarray, " N"]) -> Int64[np.ndarray, " N"]:
-    """Return R, the number of other images of each image's class."""
-    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    return counts[inverse] - 1
+def num_relevant(labels: Int[np.ndarray, " N"], gallery: Gallery = None) -> Int64[np.ndarray, " N"]:
+    """Return R, the number of (other) gallery images of each query's class."""
+    if gallery is None:
+        _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        return counts[inverse] - 1
+    classes, counts = np.unique(gallery, return_counts=True)
+    place = np.searchsorted(classes, labels).clip(max=len(classes) - 1)
+    return np.where(classes[place] == labels, counts[place], 0)
 
 
-def num_neighbours(labels: Int[np.ndarray, " N"], ranks: Sequence[int] = RANKS) -> int:
-    """Return the k that `retrieval_metrics` needs: the largest R or rank, below N."""
-    return min(max(int(num_relevant(labels).max()), *ranks), len(labels) - 1)
+def num_neighbours(
+    labels: Int[np.ndarray, " N"], ranks: Sequence[int] = RANKS, gallery: Gallery = None
+) -> int:
+    """Return the k that `retrieval_metrics` needs: the largest R or rank that there can be."""
+    most = len(labels) - 1 if gallery is None else len(gallery)
+    return min(max(int(num_relevant(labels, gallery).max()), *ranks), most)
 
 
 def retrieval_metrics(
@@ -60,28 +69,31 @@ def retrieval_metrics(
     labels: Int[np.ndarray, " N"],
     *,
     ranks: Sequence[int] = RANKS,
+    gallery: Gallery = None,
 ) -> RetrievalMetrics:
-    """Return the metrics of N images that search for one another.
+    """Return the metrics of N images that search for one another, or in another gallery.
 
     Args:
         blocks: queries, as rows of `labels`, and the ids of their neighbours, best first, the
-            query itself left out; at least `num_neighbours(labels, ranks)` columns. Every query
-            comes once; only one block is held at a time.
-        labels: class of each image.
+            query itself left out; at least `num_neighbours` columns. Every query comes once;
+            only one block is held at a time.
+        labels: class of each query.
         ranks: the k of recall@k.
+        gallery: class of each image that was searched; None where it is the queries.
 
     Raises:
         InputError: a query is missing or comes twice, there are too few neighbours, or every
             image is alone in its class.
     """
-    needed, relevant = num_neighbours(labels, ranks), num_relevant(labels)
+    needed, relevant = num_neighbours(labels, ranks, gallery), num_relevant(labels, gallery)
+    classes = labels if gallery is None else gallery
     found = np.full((len(labels), len(ranks) + 2), np.nan)
     for rows, ids in blocks:
         if ids.shape[1] < needed:
             raise InputError(f"{ids.shape[1]} neighbours a query; search for {needed}")
         if not np.isnan(found[rows]).all():
             raise InputError(f"queries {rows.start} to {rows.stop} come twice; give each once")
-        matches = labels[ids[:, :needed]] == labels[rows, None]
+        matches = classes[ids[:, :needed]] == labels[rows, None]
         found[rows] = _per_query(matches, relevant[rows], ranks)
     return _mean(found, relevant > 0, ranks)
 

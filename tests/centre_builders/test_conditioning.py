@@ -54,6 +54,17 @@ def test_lossy_reduction_says_what_it_kept() -> None:
     np.testing.assert_allclose(moved @ moved.T, np.diag([9.0, 4.0, 0.0]), atol=1e-12)
 
 
+def test_classes_to_come_have_room() -> None:
+    """Three rows span three of five dimensions; a fourth keeps part of what they do not have."""
+    rows, new = unit(RNG.standard_normal((3, 8))), unit(RNG.standard_normal((1, 8)))
+    step = ChangeDimension(5).fit(rows)
+    assert step.matrix is not None
+    np.testing.assert_allclose(step.matrix.T @ step.matrix, np.eye(5), atol=1e-12)
+    np.testing.assert_allclose(step.apply(new) @ step.apply(rows).T, new @ rows.T, atol=1e-12)
+    within = np.linalg.norm(np.linalg.qr(rows.T)[0].T @ new[0])
+    assert np.linalg.norm(step.apply(new)) > within + 0.01
+
+
 def test_removed_directions_are_those_of_largest_variance() -> None:
     """Against the covariance's eigenvectors, which the code does not compute."""
     rows = RNG.standard_normal((9, 5)) * [5, 3, 1, 1, 1]

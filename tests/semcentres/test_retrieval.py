@@ -79,6 +79,22 @@ def test_equals_pytorch_metric_learning(labels: np.ndarray) -> None:
     assert values == pytest.approx([wanted[name] for name in names], abs=1e-5)
 
 
+def test_another_gallery_equals_pytorch_metric_learning() -> None:
+    """Also with query classes that the gallery lacks, which count for nothing."""
+    rng = np.random.default_rng(3)
+    gallery, labels = rng.integers(0, 7, 80), rng.integers(0, 9, 31)
+    there, rows = embeddings(gallery, 4), embeddings(labels, 4)
+    names = ("precision_at_1", "r_precision", "mean_average_precision_at_r")
+    oracle = AccuracyCalculator(include=names, k="max_bin_count", device=torch.device("cpu"))
+    wanted = oracle.get_accuracy(*map(torch.from_numpy, (rows, labels, there, gallery)))
+    k = num_neighbours(labels, gallery=gallery)
+    blocks = Index.build(there).search_blocks(rows, k, block=13)
+    found = retrieval_metrics(((p, near.ids) for p, near in blocks), labels, gallery=gallery)
+    values = (found.recall_at[1], found.r_precision, found.map_at_r)
+    assert values == pytest.approx([wanted[name] for name in names], abs=1e-5)
+    assert found.num_alone == int((labels > 6).sum())
+
+
 def test_perfect_ranking_scores_one_and_reversed_has_closed_form() -> None:
     labels = np.array([0, 0, 0, 1, 1, 1])
     perfect = np.array([[1, 2, 3, 4, 5], [0, 2, 3, 4, 5], [0, 1, 3, 4, 5]])

@@ -1,0 +1,138 @@
+"""Centres that keep the angles of another builder's centres, but for those that are too small.
+
+Dimensions: K centres, n new ones, d width.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from centre_builders.cosine_bounds import cosine_bound
+from centre_builders.errors import InputError
+from centre_builders.protocol import CentreBuilder, RawCentres
+from centre_builders.sphere import normalise
+from centre_builders.spreading import check_dimension, largest_cosine_to
+from centre_builders.trade_off import STEPS, follow, measure, nudge, path
+
+NUM_CAPS = 4
+TOLERANCE = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class SemanticSeparated:
+    """The base's cosines, as nearly as no pair being closer than asked allows.
+
+    With G the Gram matrix of the base's unit vectors (their mean removed where they share one):
+
+        minimise  mean over i < j of (c_i . c_j - G_ij)^2    so that  c_i . c_j <= cap
+
+    over unit vectors. HPN (Mettes et al. 2019, arXiv:1901.10514) wants this too, but adds up
+    two losses of unlike scales; here the knob is the angle that two classes keep at least.
+
+    Args:
+        base: whose angles are wanted.
+        largest_cosine: the cap; from the bound of K vectors in d dimensions (-1/(K - 1) for
+            K <= d + 1: the simplex, without meaning) to 1 (the base's angles alone).
+        dimension: d.
+        steps: of the optimiser in each of four rounds; more is better and slower.
+    """
+
+    base: CentreBuilder
+    largest_cosine: float = 0.3
+    dimension: int = 64
+    steps: int = STEPS
+
+    def __post_init__(self) -> None:
+        """Refuse what is no cosine, or no number of steps."""
+        if not -1 <= self.largest_cosine <= 1:
+            raise InputError(f"largest_cosine={self.largest_cosine} is no cosine; try 0.3")
+        if self.steps < 1:
+            raise InputError(f"semantic_separated has steps={self.steps}; give 1 or more")
+
+    def build(
+        self,
+        names: Sequence[str],
+        *,
+        seed: int,
+        descriptions: Mapping[str, str] | None = None,
+    ) -> RawCentres:
+        """Return the centres; `source` holds what was reached, and points of the trade-off.
+
+        Raises:
+            InputError: the base refuses, there are fewer than two classes, or they cannot be
+                as far apart as asked.
+        """
+        num, cap = len(names), self.largest_cosine
+        check_dimension(num, self.dimension)
+        if num < 2:
+            raise InputError(f"{num} class cannot be separated; give two or more")
+        least = cosine_bound(num, self.dimension)[0]
+        if cap < least - 1e-9:
+            raise self._unreached(num, math.ceil(1000 * least) / 1000)
+        raw = self.base.build(names, seed=seed, descriptions=descriptions)
+        unit = _directions(raw, num)
+        gram = unit @ unit.T
+        found = path(gram, self.dimension, _caps(gram, cap, least), seed, self.steps)
+        path = [(measure(rows, gram, at), rows) for at, rows in found]
+        reached, vectors = next(pair for pair in path if pair[0].cap == cap)
+        self._check_reached(num, reached.largest_cosine)
+        source = {
+            "base": dict(raw.source),
+            "reached": asdict(reached),
+            "bound": least,
+            "trade_off": [asdict(point) for point, _ in path],
+        }
+        return RawCentres(vectors, raw.texts, source, min_dimension=self.dimension)
+
+    def extend(
+        self,
+        vectors: Float[np.ndarray, "K d"],
+        names: Sequence[str],
+        new_names: Sequence[str],
+        *,
+        seed: int,
+    ) -> Float[np.ndarray, "n d"]:
+        """Return centres of the new names at the base's angles, under the same cap.
+
+        Raises:
+            InputError: the base refuses, or they cannot be as far from the others as asked.
+        """
+        fixed = vectors.astype(np.float64)
+        unit = _directions(self.base.build([*names, *new_names], seed=seed), len(names))
+        old, new = unit[: len(names)], unit[len(names) :]
+        wanted = new @ np.concatenate([new, old]).T
+        start = np.linalg.lstsq(fixed, old @ new.T)[0].T
+        start = nudge(start, np.random.default_rng([seed, len(names)]))
+        caps = (math.inf, self.largest_cosine)
+        *_, (_, rows) = follow(start, fixed, wanted, caps, self.steps)
+        self._check_reached(len(unit), largest_cosine_to(rows, fixed))
+        return rows
+
+    def _check_reached(self, num: int, reached: float) -> None:
+        if reached > self.largest_cosine + TOLERANCE:
+            raise self._unreached(num, math.ceil(100 * reached) / 100)
+
+    def _unreached(self, num: int, reachable: float) -> InputError:
+        return InputError(
+            f"{num} classes in {self.dimension} dimensions cannot keep largest_cosine="
+            f"{self.largest_cosine}; set centres.builder.largest_cosine={reachable} or more, or"
+            " more dimensions"
+        )
+
+
+def _directions(raw: RawCentres, num: int) -> Float[np.ndarray, "K D"]:
+    """Return unit vectors, without the mean of the first `num` if it is shared."""
+    rows = np.asarray(raw.vectors, dtype=np.float64)
+    return normalise(rows - rows[:num].mean(axis=0) if raw.shares_mean else rows)
+
+
+def _caps(gram: Float[np.ndarray, "K K"], cap: float, least: float) -> tuple[float, ...]:
+    """Return the asked cap among others between the largest wanted cosine and the bound."""
+    most = float((gram - 2 * np.eye(len(gram))).max())
+    others = np.linspace(most, least, NUM_CAPS + 2)[1:-1].tolist()
+    return (math.inf, *sorted({cap, *others}, reverse=True))
+
+

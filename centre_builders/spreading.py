@@ -1,0 +1,209 @@
+"""Unit vectors far apart: the closed forms, and the optimiser where there is none.
+
+Dimensions: K vectors, n of them movable, k fixed, d width.
+"""
+
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import numpy as np
+from jaxtyping import Float
+from scipy.linalg import block_diag, helmert
+from scipy.special import logsumexp
+
+from centre_builders.errors import InputError
+
+BLOCK = 1024
+SHARPNESS = (5.0, 20.0, 100.0, 500.0, 2500.0, 12500.0)
+MAX_STARTS = 10
+WORK = 2_000_000  # K * K * d up to which a further random start costs little
+MEMORY = 10  # past steps that L-BFGS keeps
+MAX_HALVINGS = 20
+FIRST_STEP = 0.05  # root mean square over rows, in radians
+
+Objective = Callable[[Float[np.ndarray, "n d"]], tuple[float, Float[np.ndarray, "n d"]]]
+
+
+def simplex(num: int) -> Float[np.ndarray, "K D"]:
+    """Return K >= 2 unit rows in D = K - 1 dimensions, every two of cosine -1/(K - 1).
+
+    sqrt(K / (K - 1)) times the axes, seen in an orthonormal basis of the complement of
+    (1, ..., 1): Helmert's, which is triangular and made in O(K^2). The rows sum to 0. It is
+    the simplex equiangular tight frame of Papyan et al. 2020 (arXiv:2008.08186).
+    """
+    return np.asarray(helmert(num).T * math.sqrt(num / (num - 1)))
+
+
+def exact(num: int, dimension: int) -> Float[np.ndarray, "K D"] | None:
+    """Return K unit rows whose largest cosine is least, None where no closed form is known.
+
+    They have as many columns as they need, at most d. One simplex for K <= d + 1. Up to K = 2 d, K - d simplices of nearly equal size in
+    subspaces at right angles, of largest cosine 0 (Rankin 1955, Proc. Glasgow Math. Assoc. 2);
+    for K = 2 d that is the cross-polytope. In the plane, the regular polygon.
+    """
+    if num == 1:
+        return np.eye(1)
+    if dimension == 2 and num > 4:
+        angles = 2 * math.pi * np.arange(num) / num
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1)
+    if num > 2 * dimension:
+        return None
+    parts = np.array_split(np.arange(num), max(1, num - dimension))
+    return np.asarray(block_diag(*(simplex(len(part)) for part in parts)))
+
+
+def random_isometry(
+    vectors: Float[np.ndarray, "K D"], dimension: int, rng: np.random.Generator
+) -> Float[np.ndarray, "K d"]:
+    """Return the rows in d >= D dimensions, uniformly rotated or reflected; no angle changes."""
+    q, r = np.linalg.qr(rng.standard_normal((dimension, vectors.shape[1])))
+    # Without the signs of R's diagonal the distribution depends on LAPACK's convention.
+    return np.asarray(vectors @ (q * np.sign(np.diag(r))).T)
+
+
+def spread(
+    num: int, fixed: Float[np.ndarray, "k d"], *, steps: int, rng: np.random.Generator
+) -> Float[np.ndarray, "n d"]:
+    """Return unit rows whose largest cosine, to one another and to fixed rows, is least.
+
+    Minimises `smooth_maximum` at rising sharpness, each from the last one's result. It finds a
+    local minimum; small problems are started up to ten times, and the best is kept.
+
+    Args:
+        num: how many rows to place, at least 1; 2 where none is fixed.
+        fixed: unit rows that stay; there may be none.
+        steps: of L-BFGS at each sharpness, at least 1.
+        rng: of the random starts.
+    """
+    dimension = fixed.shape[1]
+    size = num * (num + len(fixed)) * dimension
+    found = []
+    for _ in range(max(1, min(MAX_STARTS, WORK // size))):
+        rows = rng.standard_normal((num, dimension))
+        for sharpness in SHARPNESS:
+            objective = partial(smooth_maximum, fixed=fixed, sharpness=sharpness)
+            rows = minimise_on_sphere(objective, rows, steps)
+        found.append(rows)
+    return min(found, key=lambda rows: largest_cosine_to(rows, fixed))
+
+
+def largest_cosine_to(unit: Float[np.ndarray, "n d"], fixed: Float[np.ndarray, "k d"]) -> float:
+    """Return the largest cosine of a row to another one or to a fixed one."""
+    # At this sharpness only the largest cosine is left.
+    return smooth_maximum(unit, fixed=fixed, sharpness=1e12)[0]
+
+
+def smooth_maximum(
+    unit: Float[np.ndarray, "n d"], *, fixed: Float[np.ndarray, "k d"], sharpness: float
+) -> tuple[float, Float[np.ndarray, "n d"]]:
+    """Return a smooth stand-in for the largest cosine, and its gradient in the rows.
+
+        f = log( sum over pairs of exp(s * cosine) ) / s
+
+    over all pairs of two rows, and of a row and a fixed one. It is above the largest cosine by
+    at most log(number of pairs) / s. HPN (Mettes et al. 2019, arXiv:1901.10514) descends the
+    mean over rows of the largest cosine instead, which leaves single pairs close.
+
+    Args:
+        unit: movable unit rows.
+        fixed: unit rows.
+        sharpness: s, above 0.
+    """
+    others, num = np.concatenate([unit, fixed]), len(unit)
+    tops, sums, pulls = np.empty(num), np.empty(num), np.empty_like(unit)
+    for start in range(0, num, BLOCK):
+        block = np.arange(start, min(start + BLOCK, num))
+        weights = unit[block] @ others.T
+        weights[block - start, block] = -np.inf
+        tops[block] = weights.max(axis=1)
+        weights -= tops[block, None]
+        weights *= sharpness
+        np.exp(weights, out=weights)
+        # A pair of two movable rows is met from both ends.
+        sums[block] = weights[:, :num].sum(axis=1) / 2 + weights[:, num:].sum(axis=1)
+        pulls[block] = weights @ others
+    total = logsumexp(sharpness * tops, b=sums)
+    shares = np.exp(sharpness * tops - total)
+    return float(total / sharpness), shares[:, None] * pulls
+
+
+def minimise_on_sphere(
+    objective: Objective, start: Float[np.ndarray, "n d"], steps: int
+) -> Float[np.ndarray, "n d"]:
+    """Return unit rows at which an objective of unit rows is least, near the start.
+
+    L-BFGS (Nocedal & Wright 2006, algorithm 7.5) with backtracking, over rows of any length,
+    which the objective sees at length 1. Not SciPy's, whose inner products wake a thread of
+    BLAS each: on two busy cores that took longer than the objective.
+
+    Args:
+        objective: unit rows to value and gradient.
+        start: rows, none zero.
+        steps: at most so many iterations.
+    """
+    rows = start / np.linalg.norm(start, axis=1, keepdims=True)
+    value, gradient = _on_sphere(objective, rows)
+    past: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=MEMORY)
+    for _ in range(steps):
+        step = -_newton(gradient, past)
+        slope = _dot(step, gradient)
+        for _ in range(MAX_HALVINGS):
+            found, turned = _on_sphere(objective, rows + step)
+            if found <= value + 1e-4 * slope:
+                break
+            step, slope = step / 2, slope / 2
+        if not found < value - 1e-14:  # the floor of rounding; or nan
+            break
+        if _dot(step, turned - gradient) > 0:
+            past.append((step, turned - gradient))
+        rows, value, gradient = rows + step, found, turned
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+def _on_sphere(
+    objective: Objective, rows: Float[np.ndarray, "n d"]
+) -> tuple[float, Float[np.ndarray, "n d"]]:
+    """Return the objective of the rows' directions, and its gradient in the rows."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    unit = rows / lengths
+    value, gradient = objective(unit)
+    along = np.einsum("nd,nd->n", gradient, unit)[:, None]
+    return value, (gradient - along * unit) / lengths
+
+
+def _newton(
+    gradient: Float[np.ndarray, "n d"], past: Sequence[tuple[np.ndarray, np.ndarray]]
+) -> Float[np.ndarray, "n d"]:
+    """Return the gradient times the inverse Hessian that past steps tell of."""
+    if not past:
+        length = float(np.linalg.norm(gradient))
+        return gradient * (FIRST_STEP * math.sqrt(len(gradient)) / max(length, 1e-30))
+    q, shares = gradient.copy(), []
+    for step, change in reversed(past):
+        shares.append(_dot(step, q) / _dot(step, change))
+        q -= shares[-1] * change
+    step, change = past[-1]
+    q *= _dot(step, change) / _dot(change, change)
+    for (step, change), share in zip(past, reversed(shares), strict=True):
+        q += step * (share - _dot(change, q) / _dot(step, change))
+    return q
+
+
+def _dot(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "n d"]) -> float:
+    # Not np.vdot, which goes through threaded BLAS.
+    return float(np.einsum("nd,nd->", first, second))
+
+
+def check_dimension(num: int, dimension: int) -> None:
+    """Refuse a dimension in which so many vectors cannot differ.
+
+    Raises:
+        InputError: it is below 1, or 1 for more than two vectors.
+    """
+    if dimension < 1 or (dimension == 1 and num > 2):
+        raise InputError(
+            f"dimension must be at least {1 if num <= 2 else 2} for {num} classes, got"
+            f" {dimension}; set centres.dimension"
+        )

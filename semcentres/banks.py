@@ -1,0 +1,162 @@
+"""From settings to a bank of centres: class names, builder, conditioning, later changes."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from centre_builders.artefact import write_json
+from centre_builders.audit import Audit, audit
+from centre_builders.bank import CentreBank
+from centre_builders.building import build_bank
+from centre_builders.changes import add, close_pairs, rename, retire
+from centre_builders.class_names import ClassNames, check_class_names, read_class_names
+from centre_builders.conditioning import Assign, RemoveDirections, Step, Whiten
+from centre_builders.errors import InputError, UsageError
+from centre_builders.protocol import CentreBuilder
+from centre_builders.prototypes import Prototypes
+from centre_builders.vocabulary import check_names
+from semcentres.components import build
+from semcentres.evaluation.report import draw_bank
+from semcentres.recipe import make_source
+from semcentres.settings import CentresConfig, CentresSettings
+
+log = logging.getLogger(__name__)
+
+
+def centres(config: CentresConfig) -> CentreBank | Audit:
+    """Build a bank from class names, or change one, and write it if asked; or audit the names.
+
+    Raises:
+        UsageError: a changed bank has no file to go to.
+        InputError: the names, the builder or the bank do not fit.
+    """
+    if config.audit:
+        return _audit(config, class_names(config))
+    if config.bank is not None:
+        bank = CentreBank.load(Path(config.bank))
+    else:
+        found = check_class_names(class_names(config))
+        bank = make_bank(
+            config.centres, found.names, seed=config.seed, descriptions=found.descriptions
+        )
+    if (config.add or config.rename or config.retire) and config.out is None:
+        raise UsageError("a changed bank is a new file; set out=FILE.safetensors")
+    bank = changed(bank, config)
+    for new, other, angle in close_pairs(bank, config.add or [], degrees=config.close):
+        log.warning("%r is %.1f degrees from %r; describe it further apart", new, angle, other)
+    if config.out is not None:
+        bank.save(Path(config.out))
+    if config.report is not None:
+        draw_bank(bank.vectors, bank.names, Path(config.report) / "bank.png")
+    return bank
+
+
+def class_names(config: CentresConfig) -> ClassNames:
+    """Return the names that the words give, else the data's; not yet checked.
+
+    Raises:
+        UsageError: two words give names.
+    """
+    if config.names is not None and config.names_file is not None:
+        raise UsageError("names and names_file are both set; give one of them")
+    if config.names_file is not None:
+        return read_class_names(config.names_file, number_duplicates=config.number_duplicates)
+    if config.names is not None:
+        return ClassNames(check_names(config.names))
+    return ClassNames(make_source(config.data).class_names)
+
+
+def make_builder(settings: CentresSettings) -> CentreBuilder:
+    """Return the builder that the settings name."""
+    if settings.builder is None:
+        raise UsageError("centres=bank needs centres.bank=FILE, made by semcentres centres")
+    builder: CentreBuilder = build(settings.builder)
+    return builder
+
+
+def make_bank(
+    settings: CentresSettings,
+    names: Sequence[str],
+    *,
+    seed: int,
+    descriptions: Mapping[str, str] | None = None,
+) -> CentreBank:
+    """Return the centres of the names, from a bank file or from a builder.
+
+    Args:
+        settings: of the centres.
+        names: class names.
+        seed: of the builder's draws.
+        descriptions: besides those of the settings, which come first.
+
+    Raises:
+        InputError: the bank file lacks a name, or has another width than asked.
+    """
+    if settings.bank is None:
+        told = {**(descriptions or {}), **(settings.descriptions or {})}
+        return build_bank(
+            make_builder(settings),
+            names,
+            seed=seed,
+            dimension=settings.dimension,
+            remove_mean=settings.remove_mean,
+            steps=steps(settings, names),
+            descriptions={name: text for name, text in told.items() if name in names},
+        )
+    bank = CentreBank.load(Path(settings.bank))
+    lacking = [name for name in names if name not in bank.names]
+    if lacking:
+        raise InputError(
+            f"{settings.bank} has no centre for {', '.join(map(repr, lacking[:20]))}; it has"
+            f" {', '.join(map(repr, bank.names[:20]))}: build a bank from the data's class names"
+        )
+    if settings.dimension not in (None, bank.dimension):
+        raise InputError(
+            f"{settings.bank} has {bank.dimension} dimensions, centres.dimension asks for"
+            f" {settings.dimension}; leave it out, or build the bank anew"
+        )
+    return bank.select(names)
+
+
+def steps(settings: CentresSettings, names: Sequence[str]) -> list[Step]:
+    """Return the steps of conditioning beside mean and dimension."""
+    planned: list[Step] = []
+    if settings.remove_directions:
+        planned.append(RemoveDirections(settings.remove_directions))
+    if settings.whiten is not None:
+        planned.append(Whiten(settings.whiten))
+    if settings.assign_to is not None:
+        means = Prototypes(embeddings=settings.assign_to).build(names, seed=0)
+        planned.append(Assign(means.vectors))
+    return planned
+
+
+def changed(bank: CentreBank, config: CentresConfig) -> CentreBank:
+    """Return the bank after what the words ask: retire, then rename, then add."""
+    if config.retire:
+        bank = retire(bank, config.retire)
+    if config.rename:
+        bank = rename(bank, config.rename)
+    if config.add:
+        builder = make_builder(config.centres) if config.use_builder else None
+        told = config.centres.descriptions
+        bank = add(bank, config.add, descriptions=told, builder=builder)
+    return bank
+
+
+def _audit(config: CentresConfig, names: ClassNames) -> Audit:
+    settings = config.centres
+    told = {**names.descriptions, **(settings.descriptions or {})}
+    found = audit(
+        replace(names, descriptions=told),
+        make_builder(settings),
+        threshold=config.threshold,
+        seed=config.seed,
+        dimension=settings.dimension,
+        remove_mean=settings.remove_mean,
+        steps=steps(settings, names.names),
+    )
+    if config.audit_out is not None:
+        write_json(config.audit_out, found.to_json())
+    return found

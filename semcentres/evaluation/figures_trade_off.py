@@ -1,0 +1,65 @@
+"""The picture of what separating centres costs in meaning."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.axes import Axes
+
+from centre_builders.errors import InputError
+from centre_builders.trade_off import Point
+from semcentres.evaluation.canvas import BLUE, GREY, ORANGE, VERMILION, new_figure, save
+
+MEASURES = (
+    ("gram_error", "error of the cosines (rms)", BLUE),
+    ("rank_correlation", "rank correlation with the wanted cosines", ORANGE),
+)
+
+
+def draw_trade_off(points: Sequence[Point], path: Path, *, asked: float | None = None) -> None:
+    """Draw fidelity to the wanted cosines against the largest cosine that was reached.
+
+    Args:
+        points: of one trade-off; a rank correlation of None is left out.
+        path: of the PNG.
+        asked: the cap of the bank, marked if given.
+
+    Raises:
+        InputError: there is no point.
+    """
+    if not points:
+        raise InputError("there is no point of a trade-off to draw; give one cap at least")
+    figure = new_figure(8.6, 3.8)
+    figure.suptitle("What separating the centres costs in meaning", fontsize=12)
+    panels = figure.subplots(1, 2)
+    for panel, (measure, title, colour) in zip(panels, MEASURES, strict=True):
+        _draw_measure(panel, points, measure, colour)
+        panel.set_title(title, fontsize=10)
+        panel.set_xlabel("largest cosine of two centres (left: further apart)", fontsize=9)
+        if asked is not None:
+            panel.axvline(asked, color=GREY, linestyle=":", linewidth=1)
+            panel.annotate(
+                f"asked: {asked:g}",
+                (asked, 0.02),
+                xycoords=("data", "axes fraction"),
+                xytext=(4, 0),
+                textcoords="offset points",
+                fontsize=8,
+                color=GREY,
+            )
+    save(figure, path)
+
+
+def _draw_measure(panel: Axes, points: Sequence[Point], measure: str, colour: str) -> None:
+    ordered = sorted(points, key=lambda point: point.largest_cosine)
+    known = [point for point in ordered if getattr(point, measure) is not None]
+    reached = [point.largest_cosine for point in known]
+    panel.plot(reached, [getattr(p, measure) for p in known], color=colour, marker="o")
+    for point in known:
+        if point.cap is None:
+            place = (point.largest_cosine, getattr(point, measure))
+            panel.plot(*place, marker="s", color=VERMILION, linestyle="", label="no cap")
+            panel.legend(frameon=False, fontsize=8)
+    panel.set_ylim(0, 1.02 if measure == "rank_correlation" else None)
+    panel.grid(alpha=0.3)
+    panel.tick_params(labelsize=8)
+    panel.spines[["top", "right"]].set_visible(False)
