@@ -14,15 +14,29 @@ from importlib import import_module
 from typing import Any
 
 _HOMES = {
+    "Audit": "audit",
     "CentreBank": "bank",
+    "ClassNames": "class_names",
+    "read_class_names": "class_names",
+    "check_class_names": "class_names",
+    "add": "changes",
+    "rename": "changes",
+    "retire": "changes",
     "build_bank": "building",
     "CentreBuilder": "protocol",
     "RawCentres": "protocol",
     "Geometry": "geometry",
     "InputError": "errors",
+    "FromFile": "from_file",
+    "Hierarchy": "hierarchy",
+    "Mix": "mix",
     "OneHot": "one_hot",
+    "Prototypes": "prototypes",
     "RandomOrthogonal": "random_orthogonal",
+    "SemanticSeparated": "semantic_separated",
     "Sentence": "sentence",
+    "Separated": "separated",
+    "Simplex": "simplex",
     "Word2Vec": "word2vec",
 }
 

@@ -1,13 +1,14 @@
 """What may go wrong with class names, found before anything is trained on them.
 
 The audit collects all faults and raises for none of them. A name that cannot be placed is left
-out, and the rest is built and conditioned as the bank will be.
+out, and the rest is built and conditioned as the bank will be. A builder that reads text says how
+by `explain`; where builders are within a builder, theirs are asked.
 """
 
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
-from functools import partial
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from functools import partial, reduce
 from typing import Any
 
 from centre_builders.building import plan
@@ -24,6 +25,7 @@ from centre_builders.findings import (
     look_up_senses,
     reading,
     refusal,
+    same_texts,
     twice,
 )
 from centre_builders.protocol import CentreBuilder, RawCentres
@@ -38,8 +40,9 @@ class ClassAudit:
         name: as the source gives it.
         place: where the source gives it.
         resolution: the text and its tokens; no tokens where the builder reads no text.
-        senses: WordNet's noun senses of the name (key, definition, count of uses), for a builder
-            that reads text and a class without a description.
+        senses: WordNet's noun senses of the name, or of its last word where WordNet lacks the
+            whole (key, definition, count of uses); for builders that read text, and classes
+            without a description.
     """
 
     name: str
@@ -110,17 +113,17 @@ def audit(
     findings = [*bad_names(names), *twice(names)]
     bad = {name for found in findings if found.kind == "bad name" for name in found.names}
     usable = [name for name in dict.fromkeys(names.names) if name not in bad]
-    read, more = _read(builder, usable, names.descriptions)
+    readers = _readers(builder)
+    read, more = _read(readers, usable, names.descriptions)
     unknown = {name for found in more if found.kind == "unknown name" for name in found.names}
     placed = [name for name in read if name not in unknown]
-    senses: Mapping[str, tuple[Sense, ...]] = {}
-    if isinstance(builder, Explains):
-        senses, notes = look_up_senses([n for n in placed if n not in names.descriptions])
-        more += [*notes, *homographs(senses)]
+    undescribed = [name for name in placed if readers and name not in names.descriptions]
+    senses, notes = look_up_senses(undescribed)
     # What is left of several classes may be one, which has no place without its mean.
     if len(placed) > 1 or placed == list(names.names):
         how = partial(plan, dimension=dimension, remove_mean=remove_mean, steps=steps)
         more += _centres(builder, placed, names.descriptions, read, how, seed, threshold)
+    more += [*same_texts(placed, read, more), *notes, *homographs(senses)]
     classes = tuple(
         ClassAudit(name, names.place(row), read.get(name, Resolution(name)), senses.get(name, ()))
         for row, name in enumerate(names.names)
@@ -137,16 +140,42 @@ def _composed(names: ClassNames) -> ClassNames:
     return replace(names, names=tuple(map(compose, names.names)), descriptions=descriptions)
 
 
+def _readers(builder: CentreBuilder) -> list[Explains]:
+    """Return the builder if it reads text, else those within it that do."""
+    if isinstance(builder, Explains):
+        return [builder]
+    values: list[Any] = (
+        [getattr(builder, f.name) for f in fields(builder)] if is_dataclass(builder) else []
+    )
+    several = [value if isinstance(value, list | tuple) else [value] for value in values]
+    inner = [one for group in several for one in group if isinstance(one, CentreBuilder)]
+    return [reader for one in inner for reader in _readers(one)]
+
+
 def _read(
-    builder: CentreBuilder, names: Sequence[str], descriptions: Mapping[str, str]
+    readers: Sequence[Explains], names: Sequence[str], descriptions: Mapping[str, str]
 ) -> tuple[dict[str, Resolution], list[Finding]]:
-    if not isinstance(builder, Explains):
+    if not readers:
         return {name: Resolution(name) for name in names}, []
     try:
-        read = dict(zip(names, builder.explain(names, descriptions), strict=True))
+        told = [reader.explain(names, descriptions) for reader in readers]
     except InputError as error:
         return {}, [refusal(error)]
-    return read, [found for name in names for found in reading(name, read[name])]
+    found = [f for one in told for pair in zip(names, one, strict=True) for f in reading(*pair)]
+    read = {n: reduce(_join, each) for n, *each in zip(names, *told, strict=True)}
+    return read, found
+
+
+def _join(one: Resolution, other: Resolution) -> Resolution:
+    """Return how two builders read one text."""
+    return Resolution(
+        one.text,
+        one.tokens + other.tokens,
+        tuple(dict.fromkeys(one.unknown + other.unknown)),
+        {**one.near, **other.near},
+        max(one.cut, other.cut),
+        f"{one.vocabulary}, {other.vocabulary}",
+    )
 
 
 def _centres(

@@ -87,8 +87,7 @@ def check_class_names(found: ClassNames) -> ClassNames:
     """Return the names and the keys of the descriptions, NFC, if each name can name a class.
 
     Raises:
-        InputError: a name is empty, has control characters, or is given twice; both places are
-            said.
+        InputError: a name is empty, has control characters, or is given twice; places are said.
     """
     checked = [check_name(name, found.place(row)) for row, name in enumerate(found.names)]
     for first, second, *_ in same_names(checked):

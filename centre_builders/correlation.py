@@ -52,7 +52,7 @@ def nearest_correlation(
             f" {result.nit} steps; take another similarity, or a hierarchy without cross-links"
         )
     scale = 1 / np.sqrt(np.diag(found))
-    found *= scale[:, None] * scale
+    found = scale[:, None] * scale * (found + found.T) / 2
     np.fill_diagonal(found, 1.0)
     return found
 

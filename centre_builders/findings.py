@@ -22,7 +22,7 @@ DESCRIBE = "give each a description of its own, beside its name in the CSV or JS
 
 Kind = Literal[
     "bad name", "same name", "unknown name", "unknown word", "cut text", "refusal",
-    "same centre", "near centres", "homograph", "not checked",
+    "same centre", "near centres", "same text", "homograph", "not checked",
 ]  # fmt: skip
 Sense = Mapping[str, Any]
 
@@ -137,10 +137,13 @@ def look_up_senses(names: Sequence[str]) -> tuple[dict[str, tuple[Sense, ...]], 
 
     try:
         return {name: tuple(asdict(s) for s in noun_senses(name)) for name in names}, []
+    except ImportError as error:
+        said, remedy = f"{error}", "pip install nltk"
     except InputError as error:
         lacking = refusal(error)
-        said = f"WordNet not found: homographs not checked ({lacking.message})"
-        return {}, [Finding(Severity.NOTE, "not checked", (), said, lacking.remedy)]
+        said, remedy = lacking.message, lacking.remedy
+    said = f"WordNet not found: homographs not checked ({said})"
+    return {}, [Finding(Severity.NOTE, "not checked", (), said, remedy)]
 
 
 def close_pairs(
@@ -175,6 +178,28 @@ def close_pairs(
     if len(pairs) == MAX_PAIRS:
         said = f"only the {MAX_PAIRS} nearest pairs are named"
         yield Finding(Severity.NOTE, "not checked", (), said, "mend these, and audit again")
+
+
+def same_texts(
+    names: Sequence[str], read: Mapping[str, Resolution], named: Sequence[Finding]
+) -> Iterator[Finding]:
+    """Give a warning for classes that are one text to the builder, but whose centres differ.
+
+    Such centres come of a builder that moves centres apart: their places have no meaning.
+
+    Args:
+        names: that have centres.
+        read: how each is read.
+        named: findings so far; pairs of centres that are named in them are left out.
+    """
+    pairs = {found.names for found in named}
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for name in names:
+        alike.setdefault(read[name].tokens, []).append(name)
+    for tokens, group in alike.items():
+        if tokens and len(group) > 1 and tuple(group[:2]) not in pairs:
+            said = f"{', '.join(map(repr, group))} are one text to the builder ({' '.join(tokens)})"
+            yield Finding(Severity.WARNING, "same text", tuple(group), said, DESCRIBE)
 
 
 def refusal(error: InputError, names: tuple[str, ...] = (), kind: Kind = "refusal") -> Finding:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from centre_builders.protocol import RawCentres
-from centre_builders.spreading import exact
+from centre_builders.spreading import simplex
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +22,5 @@ class Simplex:
         descriptions: Mapping[str, str] | None = None,
     ) -> RawCentres:
         """Return the simplex; neither `seed` nor `descriptions` is used."""
-        least = max(1, len(names) - 1)
-        vectors = exact(len(names), least)
-        assert vectors is not None  # K is at most d + 1
-        return RawCentres(vectors, tuple(names), min_dimension=least)
+        vectors = simplex(len(names))
+        return RawCentres(vectors, tuple(names), min_dimension=vectors.shape[1])

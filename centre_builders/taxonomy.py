@@ -129,9 +129,7 @@ class Placed:
     source: Mapping[str, Any]
 
 
-def lcs_heights(
-    taxonomy: Taxonomy, rows: Int64[np.ndarray, " K"]
-) -> Int64[np.ndarray, "K K"]:
+def lcs_heights(taxonomy: Taxonomy, rows: Int64[np.ndarray, " K"]) -> Int64[np.ndarray, "K K"]:
     """Return the height of each pair's lcs, 0 for a class and itself.
 
     For a class that is not a leaf this takes the class for a leaf of its own below its node.
@@ -173,7 +171,7 @@ def wu_palmer_similarity(
     """
     depths, _ = _of_lcs(taxonomy, rows)
     own = taxonomy.depths[rows]
-    return 2 * depths / (own[:, None] + own)
+    return np.asarray(2 * depths / (own[:, None] + own))
 
 
 def near(name: str, known: Sequence[str]) -> str:
@@ -186,7 +184,7 @@ def near(name: str, known: Sequence[str]) -> str:
 def _of_lcs(
     taxonomy: Taxonomy, rows: Int64[np.ndarray, " K"]
 ) -> tuple[Int64[np.ndarray, "K K"], Int64[np.ndarray, "K K"]]:
-    """Return depth and height of each pair's lcs, with one assignment a node and no loop of pairs."""
+    """Return depth and height of each pair's lcs; one assignment a node, no loop of pairs."""
     classes_below: dict[int, list[int]] = defaultdict(list)
     for place, row in enumerate(rows.tolist()):
         for node in taxonomy.above(row):
@@ -205,4 +203,6 @@ def _parents_first(above: Mapping[str, Sequence[str]], spelt: Mapping[str, str])
         return list(TopologicalSorter(above).static_order())
     except CycleError as error:
         circle = " > ".join(spelt[key] for key in error.args[1])
-        raise InputError(f"the hierarchy runs in a circle: {circle}; cut it at one place") from error
+        raise InputError(
+            f"the hierarchy runs in a circle: {circle}; cut it at one place"
+        ) from error

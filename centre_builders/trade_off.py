@@ -59,11 +59,11 @@ def trade_off(
     Returns:
         The point without a cap, then one a cap, the largest first.
     """
-    path = path(gram, dimension, (math.inf, *sorted(caps, reverse=True)), seed, steps)
-    return tuple(measure(rows, gram, cap) for cap, rows in path)
+    found = fit_gram(gram, dimension, (math.inf, *sorted(caps, reverse=True)), seed, steps)
+    return tuple(measure(rows, gram, cap) for cap, rows in found)
 
 
-def path(
+def fit_gram(
     gram: Float[np.ndarray, "K K"], dimension: int, caps: Sequence[float], seed: int, steps: int
 ) -> Iterator[tuple[float, Float[np.ndarray, "K d"]]]:
     """Yield each cap and its rows, started at the best rank-d factor of the wanted cosines."""
@@ -75,9 +75,7 @@ def path(
     yield from follow(rows, np.empty((0, dimension)), gram, caps, steps)
 
 
-def nudge(
-    rows: Float[np.ndarray, "n d"], rng: np.random.Generator
-) -> Float[np.ndarray, "n d"]:
+def nudge(rows: Float[np.ndarray, "n d"], rng: np.random.Generator) -> Float[np.ndarray, "n d"]:
     """Return rows that are not equal and lie in no subspace, so that forces can part them."""
     return rows + 0.01 * rng.standard_normal(rows.shape)
 
@@ -129,13 +127,12 @@ def _objective(
     return total / pairs, (2 / pairs) * (excess @ others)
 
 
-def _squares(values: np.ndarray) -> float:
+def _squares(values: Float[np.ndarray, "n m"]) -> float:
     return float(np.einsum("nm,nm->", values, values))
 
 
-def measure(
-    unit: Float[np.ndarray, "K d"], gram: Float[np.ndarray, "K K"], cap: float
-) -> Point:
+def measure(unit: Float[np.ndarray, "K d"], gram: Float[np.ndarray, "K K"], cap: float) -> Point:
+    """Return how far apart the rows are, and how near their cosines are to the wanted ones."""
     pairs = np.triu_indices(len(unit), 1)
     cosines, wanted = (unit @ unit.T)[pairs], gram[pairs]
     ordered = min(np.ptp(cosines), np.ptp(wanted)) > FLAT

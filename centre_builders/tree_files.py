@@ -63,7 +63,9 @@ def read_taxonomy(path: Path) -> Taxonomy:
     except UnicodeDecodeError as error:
         raise InputError(f"{path} is not UTF-8 ({error.reason}); save it as UTF-8") from error
     parents: dict[str, list[str]] = {}
-    for child, parent in _csv_pairs(path, text) if path.suffix == ".csv" else _yaml_pairs(path, text):
+    for child, parent in (
+        _csv_pairs(path, text) if path.suffix == ".csv" else _yaml_pairs(path, text)
+    ):
         parents.setdefault(child, []).extend([parent] if parent else [])
     if not parents:
         raise InputError(f"{path} holds no hierarchy; write a child and its parent at least")
@@ -112,12 +114,10 @@ def _yaml_pairs(path: Path, text: str) -> Iterator[tuple[str, str]]:
         raise InputError(f"{path} is nested too deep; write a CSV of child,parent") from error
 
 
-def _walk(
-    node: yaml.Node | None, parent: str, met: set[int]
-) -> Iterator[tuple[yaml.Node, str]]:
+def _walk(node: yaml.Node | None, parent: str, met: set[int]) -> Iterator[tuple[yaml.Node, str]]:
     """Yield the nodes that stand for a name, each with the name above it."""
     # An alias is the same node met again, and a few lines of them make a billion names.
-    if id(node) in met:
+    if node is not None and id(node) in met:
         raise yaml.YAMLError(f"line {node.start_mark.line + 1} is used again by an alias")
     met.add(id(node))
     if isinstance(node, yaml.MappingNode):

@@ -9,13 +9,11 @@ its words at spaces and underscores, a hyphenated word as one token if it is kno
 its parts. Other punctuation is dropped.
 """
 
-import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from centre_builders.errors import InputError
@@ -116,34 +114,6 @@ def check_name(name: object, place: str) -> str:
             f"{place} ({text!r}) holds the invisible character U+{ord(bad):04X}; remove it"
         )
     return text
-
-
-def read_names(path: str | Path) -> tuple[str, ...]:
-    """Return the class names of a text file, one a line, or of a JSON list.
-
-    Raises:
-        InputError: the file is missing, empty, not UTF-8, or holds a bad name.
-    """
-    path = Path(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-        names = json.loads(text) if path.suffix == ".json" else text.splitlines()
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}); name a file") from error
-    except UnicodeDecodeError as error:
-        raise InputError(f"{path} is not UTF-8 ({error.reason}); save it as UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path}:{error.lineno} is not JSON ({error.msg})") from error
-    if not isinstance(names, list):
-        raise InputError(f"{path} holds no JSON list; write the names as a list of strings")
-    if path.suffix != ".json":
-        names = [line.strip() for line in names if line.strip()]
-    if not names:
-        raise InputError(f"{path} holds no class names; write one a line")
-    try:
-        return check_names(names)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
 
 
 def words_of(name: str, known: Callable[[str], bool]) -> list[str]:

@@ -110,9 +110,9 @@ def _look_up(reader: Any, name: str) -> tuple[str, list[Any], bool]:  # noqa: AN
     """Return the word that WordNet knows, its synsets, and whether it is a whole alternative."""
     parts = [fold(part) for part in name.split("/")]
     spellings = [
-        part.translate(str.maketrans(dict.fromkeys(gaps, mark)))
+        re.sub(gap, mark, part)
         for part in parts
-        for gaps, mark in ((" ", "_"), (" ", "-"), (" -", "_"))
+        for gap, mark in ((" ", "_"), (" ", "-"), ("[ -]", "_"))
     ]
     last = [word for part in parts for word in re.findall(r"\w+", part)[-1:]]
     for word in filter(None, dict.fromkeys(spellings + last)):

@@ -27,6 +27,7 @@ from semcentres.measure import (
     by_neighbours,
     by_new_names,
 )
+from semcentres.measure_hierarchy import by_hierarchy
 from semcentres.model import Model
 from semcentres.settings import TrainConfig
 from semcentres.views import View
@@ -59,6 +60,7 @@ def assess(
         **by_centre,
         **by_neighbours(shown, len(source.class_names)),
         **by_distribution(model, shown, views, config.seed),
+        **by_hierarchy(model, shown, source),
         **by_new_names(model, source),
     }
     if len(found.confusion) <= MAX_CONFUSION:

@@ -15,7 +15,6 @@ from centre_builders.conditioning import Assign, RemoveDirections, Step, Whiten
 from centre_builders.errors import InputError, UsageError
 from centre_builders.protocol import CentreBuilder
 from centre_builders.prototypes import Prototypes
-from centre_builders.vocabulary import check_names
 from semcentres.components import build
 from semcentres.evaluation.report import draw_bank
 from semcentres.recipe import make_source
@@ -63,7 +62,11 @@ def class_names(config: CentresConfig) -> ClassNames:
     if config.names_file is not None:
         return read_class_names(config.names_file, number_duplicates=config.number_duplicates)
     if config.names is not None:
-        return ClassNames(check_names(config.names))
+        for row, name in enumerate(config.names):
+            if not isinstance(name, str):
+                kind = type(name).__name__
+                raise InputError(f"class {row} is {name!r}, of type {kind}, not text; quote it")
+        return ClassNames(tuple(config.names))
     return ClassNames(make_source(config.data).class_names)
 
 

@@ -19,7 +19,9 @@ log = logging.getLogger(__name__)
 def make_source(settings: DataSettings) -> Source:
     """Return the data that the settings name."""
     source: Source = build(settings.source)
-    return replace(source, class_names=tuple(check_names(source.class_names)))
+    names = check_names((*source.class_names, *source.novel_names))
+    num = len(source.class_names)
+    return replace(source, class_names=names[:num], novel_names=names[num:])
 
 
 def make_split(config: TrainConfig, source: Source) -> Split:

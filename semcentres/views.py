@@ -36,6 +36,7 @@ class RandomView:
         stretch: largest ratio of the crop's sides, at least 1.
         rotate: largest rotation, in degrees.
         translate: largest shift, as a share of the side.
+        fill: value of what comes in from outside the image, in [0, 1]; 0 is black, 1 is white.
         flip: probability of a mirrored image.
         brightness: largest change of brightness, as a share of the value.
         contrast: largest change of contrast about the image's mean.
@@ -49,6 +50,7 @@ class RandomView:
     stretch: float = 1.0
     rotate: float = 0.0
     translate: float = 0.0
+    fill: float = 0.0
     flip: float = 0.0
     brightness: float = 0.0
     contrast: float = 0.0
@@ -79,7 +81,9 @@ class RandomView:
         height, width = pixels.shape[-2:]
         matrices = self._affine(len(pixels), height / width, generator)
         grid = F.affine_grid(matrices, list(pixels.shape), align_corners=False)
-        return F.grid_sample(pixels, grid, padding_mode="zeros", align_corners=False)
+        # torch fills with 0 alone; so the fill is made 0, and back again.
+        moved = F.grid_sample(pixels - self.fill, grid, align_corners=False)
+        return moved + self.fill
 
     def _affine(
         self, num: int, aspect: float, generator: torch.Generator

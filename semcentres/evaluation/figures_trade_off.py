@@ -1,7 +1,9 @@
 """The picture of what separating centres costs in meaning."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 
@@ -52,14 +54,18 @@ def draw_trade_off(points: Sequence[Point], path: Path, *, asked: float | None =
 def _draw_measure(panel: Axes, points: Sequence[Point], measure: str, colour: str) -> None:
     ordered = sorted(points, key=lambda point: point.largest_cosine)
     known = [point for point in ordered if getattr(point, measure) is not None]
-    reached = [point.largest_cosine for point in known]
-    panel.plot(reached, [getattr(p, measure) for p in known], color=colour, marker="o")
-    for point in known:
+    values = [getattr(point, measure) for point in known]
+    look: dict[str, Any] = {"clip_on": False, "zorder": 3}
+    panel.plot([p.largest_cosine for p in known], values, color=colour, marker="o", **look)
+    for point, value in zip(known, values, strict=True):
         if point.cap is None:
-            place = (point.largest_cosine, getattr(point, measure))
-            panel.plot(*place, marker="s", color=VERMILION, linestyle="", label="no cap")
-            panel.legend(frameon=False, fontsize=8)
-    panel.set_ylim(0, 1.02 if measure == "rank_correlation" else None)
+            look |= {"color": VERMILION, "linestyle": "", "label": "no cap"}
+            panel.plot(point.largest_cosine, value, marker="s", **look)
+            panel.legend(frameon=False, fontsize=8, loc="center right")
+    if measure == "gram_error":
+        panel.set_ylim(0, None)
+    else:
+        panel.set_ylim(math.floor(10 * min([0.95, *values])) / 10, 1)
     panel.grid(alpha=0.3)
     panel.tick_params(labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Float64, Int, Int64
+from scipy.integrate import trapezoid
 
 from centre_builders.errors import InputError
 from centre_builders.hierarchy import Hierarchy
@@ -170,7 +171,7 @@ def image_precision(
         own = labels[rows]
         sums = np.cumsum(similarity[own[:, None], labels[ids[:, :most]]], axis=1)
         precision = np.divide(sums, best[own], out=np.ones_like(sums), where=best[own] > 0)
-        area = np.trapezoid(precision[:, :ahp_rank], axis=1) / ahp_rank
+        area = trapezoid(precision[:, :ahp_rank], axis=1) / ahp_rank
         found[rows] = np.column_stack([precision[:, [k - 1 for k in ranks]], area])
     missing = np.flatnonzero(np.isnan(found[:, 0]))
     if missing.size:

@@ -2,29 +2,32 @@
 
 import json
 import math
-import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from types import ModuleType
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from centre_builders import wordnet
 from centre_builders.audit import Audit, audit
 from centre_builders.building import build_bank
 from centre_builders.class_names import ClassNames
 from centre_builders.conditioning import RemoveDirections
 from centre_builders.errors import InputError
 from centre_builders.from_file import FromFile
+from centre_builders.mix import Mix
 from centre_builders.one_hot import OneHot
+from centre_builders.protocol import RawCentres
 from centre_builders.random_orthogonal import RandomOrthogonal
 from centre_builders.sentence import Sentence
 from centre_builders.vocabulary import Explains, near_spellings
 from centre_builders.word2vec import Word2Vec
+from centre_builders.wordnet import Sense
 
 # Beside a mean of (10, 0, 0), "cat" and "cab" are 0.6 / 0.36 = cosine 0.96 apart in the last two.
 VECTORS = {
@@ -36,13 +39,6 @@ VECTORS = {
 }
 
 
-@dataclass(frozen=True)
-class Sense:
-    key: str
-    definition: str
-    count: int
-
-
 SENSES = {
     "cat": [Sense("cat.n.01", "a feline", 30), Sense("cat.n.02", "a gossip", 10)],
     "cab": [Sense("cab.n.01", "a taxi", 2), Sense("cab.n.02", "of a truck", 1)],
@@ -52,11 +48,8 @@ SENSES = {
 
 
 @pytest.fixture(autouse=True)
-def wordnet(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    module = ModuleType("centre_builders.wordnet")
-    module.__dict__["noun_senses"] = lambda name: SENSES.get(name, [])
-    monkeypatch.setitem(sys.modules, "centre_builders.wordnet", module)
-    return module
+def _wordnet(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wordnet, "noun_senses", lambda name: SENSES.get(name, []))
 
 
 @pytest.fixture(scope="module")
@@ -137,6 +130,26 @@ def test_all_faults_are_collected_and_the_rest_is_audited(words: Word2Vec) -> No
     assert "'Dog' (class 2) and 'dog' (class 6) are one name" in said["same name"]
 
 
+def test_one_class_that_is_left_is_not_blamed(words: Word2Vec) -> None:
+    """It has no centre without its mean, but only because the others were left out."""
+    audited = audit(ClassNames(("cat", "bera", "bera")), words)
+    assert found(audited) == {
+        ("fault", "same name", ("bera", "bera")): 1,
+        ("fault", "unknown name", ("bera",)): 1,
+    }
+    assert not audit(ClassNames(("cat",)), words).safe
+
+
+def test_names_are_read_composed_as_a_bank_has_them(tmp_path: Path) -> None:
+    path = tmp_path / "v.txt"
+    path.write_text("\u00e9t\u00e9 1 0 2\nemu 0 1 1\n")
+    names = ("e\u0301te\u0301", "emu", "asp\u0301")
+    audited = audit(ClassNames(names, {"asp\u0301": "emu"}), Word2Vec(path=str(path)))
+    assert audited.classes[0].name == "\u00e9t\u00e9"
+    tokens = [one.resolution.tokens for one in audited.classes]
+    assert tokens == [("\u00e9t\u00e9",), ("emu",), ("emu",)]
+
+
 def test_description_parts_one_text(words: Word2Vec) -> None:
     names = ("cat", "cat (2)", "dog")
     same = audit(ClassNames(names, {"cat (2)": "cat"}), words)
@@ -212,15 +225,25 @@ def test_homographs_are_names_without_an_obvious_sense(words: Word2Vec) -> None:
     assert senses["dog"] == ()
 
 
-def test_missing_wordnet_is_a_note(words: Word2Vec, wordnet: ModuleType) -> None:
+@pytest.mark.parametrize(
+    ("error", "said", "remedy"),
+    [
+        (InputError("here are no files; apt-get install wordnet-base"), "no files", "apt-get"),
+        (ModuleNotFoundError("No module named 'nltk'"), "named 'nltk'", "pip install nltk"),
+    ],
+)
+def test_missing_wordnet_is_a_note(
+    words: Word2Vec, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str, remedy: str
+) -> None:
     def noun_senses(name: str) -> list[Sense]:
-        raise InputError("there are no WordNet files; apt-get install wordnet-base")
+        raise error
 
-    wordnet.__dict__["noun_senses"] = noun_senses
+    monkeypatch.setattr(wordnet, "noun_senses", noun_senses)
     audited = audit(ClassNames(("cat", "dog")), words)
     (note,) = audited.findings
     assert note.message.startswith("WordNet not found: homographs not checked")
-    assert note.remedy == "apt-get install wordnet-base"
+    assert said in note.message
+    assert note.remedy.startswith(remedy)
     assert audited.safe
 
 
@@ -240,7 +263,7 @@ def test_json_holds_all_of_it(words: Word2Vec) -> None:
 
 
 def test_explained_words_are_those_that_are_built_from(words: Word2Vec) -> None:
-    names = ["polar bear", "Cat/dog", "sea-bear", "emu"]
+    names = ["polar bear", "Cat/dog", "sea-Bear", "emu"]
     told = words.explain(names, {"emu": "cab"})
     built = words.build(names, seed=0, descriptions={"emu": "cab"})
     assert tuple(" ".join(one.tokens) for one in told) == built.texts
@@ -250,23 +273,15 @@ def test_explained_words_are_those_that_are_built_from(words: Word2Vec) -> None:
 
 
 def test_spellings_are_those_of_difflib_and_words_run_together() -> None:
-    vocabulary = [
-        "golf",
-        "cart",
-        "goal",
-        "cars",
-        "zebra",
-        "zebras",
-        "bear",
-        "quagga",
-        "gol",
-        "fcart",
-    ]
-    near = near_spellings(["golfcart", "Zebrs", "xylophone", "baer", "Zebrs"], vocabulary)
+    vocabulary = ["golf", "cart", "goal", "zebra", "zebras", "bear", "quagga", "gol", "fcart", "a"]
+    words = ["golfcart", "ZEBRS", "xylophone", "baer", "aquagga", "ZEBRS"]
+    near = near_spellings(words, vocabulary)
+    assert list(near) == words[:5]
     assert near["golfcart"][0] == "golf cart"
-    assert near["Zebrs"] == tuple(get_close_matches("zebrs", vocabulary, n=3))
-    assert set(near["Zebrs"]) == {"zebra", "zebras"}
+    assert near["ZEBRS"] == tuple(get_close_matches("zebrs", vocabulary, n=3))
+    assert set(near["ZEBRS"]) == {"zebra", "zebras"}
     assert near["baer"] == ("bear",)
+    assert near["aquagga"] == ("quagga",)
     assert near["xylophone"] == ()
 
 
@@ -298,15 +313,38 @@ def test_sentence_tells_tokens_unknown_signs_and_cut_texts(
     assert audit(ClassNames(names[:2], apart), builder).safe
 
 
+def test_builders_within_a_builder_are_asked(words: Word2Vec, tmp_path: Path) -> None:
+    path = tmp_path / "other.txt"
+    path.write_text("cat 1 0\nbera 0 1\ndog 1 1\n")
+    mixed = Mix(builders=[OneHot(), words, Word2Vec(path=str(path))])
+    names = ("cat", "bera", "cat dog", "polar dog", "cat (2)", "emu")
+    audited = audit(ClassNames(names, {"cat (2)": "Cat"}), mixed)
+    assert found(audited) == {
+        ("fault", "unknown name", ("bera",)): 1,
+        ("fault", "unknown name", ("emu",)): 2,
+        ("warning", "unknown word", ("polar dog",)): 1,
+        ("warning", "same text", ("cat", "cat (2)")): 1,
+    }
+    read = [one.resolution for one in audited.classes]
+    assert read[3].tokens == ("polar", "dog", "dog")
+    assert read[3].unknown == ("polar",)
+    assert read[5].unknown == ("emu",)
+    assert read[3].vocabulary == "small.txt, other.txt"
+    assert audited.classes[0].senses
+
+
+@dataclass(frozen=True, kw_only=True)
+class Alike:
+    """Rows that all point nearly the same way."""
+
+    def build(
+        self, names: Sequence[str], *, seed: int, descriptions: Mapping[str, str] | None = None
+    ) -> RawCentres:
+        rows = 1 + 0.01 * np.random.default_rng(seed).standard_normal((len(names), 7))
+        return RawCentres(rows, tuple(names))
+
+
 def test_near_pairs_beyond_a_thousand_are_said_to_be_left_out() -> None:
-    class Alike:
-        def build(self, names: list[str], *, seed: int, descriptions: object = None) -> object:
-            from centre_builders.protocol import RawCentres
-
-            rng = np.random.default_rng(seed)
-            rows = 1 + 0.01 * rng.standard_normal((len(names), 7))
-            return RawCentres(rows, tuple(names))
-
     audited = audit(ClassNames(tuple(f"n{i}" for i in range(50))), Alike())
     assert found(audited)["note", "not checked", ()] == 1
     assert sum(f.kind == "near centres" for f in audited.findings) == 1000

@@ -13,7 +13,7 @@ from centre_builders.building import build_bank
 from centre_builders.errors import CorruptArtefact, InputError
 from centre_builders.one_hot import OneHot
 from centre_builders.random_orthogonal import RandomOrthogonal
-from centre_builders.vocabulary import check_names, fold, read_names, words_of
+from centre_builders.vocabulary import check_names, words_of
 
 
 @pytest.fixture(scope="module")
@@ -115,36 +115,6 @@ def test_bad_vectors_are_named(vectors: np.ndarray, said: str) -> None:
 def test_bad_names_are_named(names: list[object], said: str) -> None:
     with pytest.raises(InputError, match=said):
         check_names(names)
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "wanted"),
-    [
-        ("n.txt", "cat\n\n  big dog \n", ("cat", "big dog")),
-        ("n.json", '["no", "1e3", "été"]', ("no", "1e3", "été")),
-    ],
-)
-def test_reads_names(tmp_path: Path, file: str, content: str, wanted: tuple[str, ...]) -> None:
-    (tmp_path / file).write_text(content, encoding="utf-8")
-    assert read_names(tmp_path / file) == wanted
-
-
-@pytest.mark.parametrize(
-    ("file", "content", "said"),
-    [
-        ("n.txt", b"\n  \n", "holds no class names"),
-        ("n.txt", b"caf\xe9\n", "is not UTF-8"),
-        ("n.txt", b"cat\ncat\n", "the same name twice"),
-        ("n.json", b'{"a": 1}', "no JSON list"),
-        ("n.json", b"[1,", r"n\.json:1 is not JSON"),
-        ("n.json", b"[true]", "quote it"),
-    ],
-)
-def test_bad_name_files_are_named(tmp_path: Path, file: str, content: bytes, said: str) -> None:
-    (tmp_path / file).write_bytes(content)
-    with pytest.raises(InputError, match=said) as caught:
-        read_names(tmp_path / file)
-    assert file in str(caught.value)
 
 
 @pytest.mark.parametrize(

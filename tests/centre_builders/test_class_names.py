@@ -178,6 +178,11 @@ def test_checked_names_are_composed() -> None:
     assert check_class_names(found) == ClassNames(("\u00e9te", "emu"), {"\u00e9te": "summer"})
 
 
+def test_first_description_of_a_name_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "n.csv").write_text("name,description\ncrane,a bird\ncrane,a machine\n")
+    assert read_class_names(tmp_path / "n.csv").descriptions == {"crane": "a bird"}
+
+
 def test_numbers_pass_over_names_that_are_taken(tmp_path: Path) -> None:
     text = "name,description\ncrane,a bird\ncrane (2),\nCrane,a machine\ncrane,\n"
     (tmp_path / "n.csv").write_text(text)

@@ -98,6 +98,16 @@ def test_translation_moves_by_at_most_its_share() -> None:
     assert moved.max() >= 7
 
 
+@pytest.mark.parametrize("fill", [0.0, 1.0])
+def test_outside_has_the_fill(fill: float) -> None:
+    """A grey image that is shifted shows grey, the fill, and blends of both at the edge."""
+    grey = torch.full((50, 1, 20, 20), 51, dtype=torch.uint8)
+    views = RandomView(translate=0.4, fill=fill)(grey, generator(0))
+    torch.testing.assert_close(views.amin(), torch.tensor(min(fill, 0.2)), atol=1e-6, rtol=0)
+    torch.testing.assert_close(views.amax(), torch.tensor(max(fill, 0.2)), atol=1e-6, rtol=0)
+    assert ((views - fill).abs() < 1e-6).float().mean() > 0.1
+
+
 def test_erase_fills_one_square_with_the_mean() -> None:
     image = torch.zeros(100, 1, 20, 20, dtype=torch.uint8)
     image[:, :, :, 10:] = 255

@@ -1,0 +1,46 @@
+"""What is measured by a hierarchy of the classes, where the data has one."""
+
+import numpy as np
+
+from centre_builders.taxonomy import Taxonomy, lcs_height_similarity, lcs_heights
+from semcentres.data.source import Source
+from semcentres.evaluation.hierarchy import class_precision_at, image_precision, mistake_severity
+from semcentres.index import Index, nearest_centres
+from semcentres.measure import Assessed, Results
+from semcentres.model import Model
+
+RANKS = (1, 5)
+AHP_RANK = 250
+
+
+def by_hierarchy(model: Model, shown: Assessed, source: Source) -> Results:
+    """Measure how bad mistakes are, and both conventions of hierarchical precision.
+
+    `hp_images_at_5` ranks images (Barz and Denzler 2019), `hp_classes_at_5` ranks classes
+    (Bertinetto et al. 2020); see `evaluation.hierarchy`. Distances are heights of the lowest
+    common ancestor.
+    """
+    if source.parents is None:
+        return {}
+    taxonomy, labels = Taxonomy.from_parents(source.parents), shown.labels
+    rows = taxonomy.rows_of(model.bank.names)
+    distances = lcs_heights(taxonomy, rows)
+    similarity = lcs_height_similarity(taxonomy, rows)
+    num = min(max(RANKS), len(rows))
+    ranked = nearest_centres(shown.embeddings, model.bank.vectors, num).ids
+    results: Results = {}
+    severity = mistake_severity(distances, ranked[:, 0], labels)
+    if severity is not None:
+        results["mistake_severity"] = severity
+    ranks = tuple(rank for rank in RANKS if rank <= num)
+    at = class_precision_at(similarity, ranked, labels, ranks=ranks)
+    results |= {f"hp_classes_at_{rank}": value for rank, value in at.items()}
+    most = min(AHP_RANK, len(labels) - 1)
+    blocks = Index.build(shown.embeddings).search_blocks(
+        shown.embeddings, most, exclude=np.arange(len(labels))
+    )
+    near = ((rows, block.ids) for rows, block in blocks)
+    found = image_precision(near, labels, similarity, ranks=RANKS, ahp_rank=most)
+    results |= {f"hp_images_at_{rank}": value for rank, value in found.precision_at.items()}
+    results[f"mahp_at_{most}"] = found.mean_average_precision
+    return results
