@@ -14,7 +14,13 @@ from scipy.linalg import cholesky, solve_triangular
 from centre_builders.correlation import nearest_correlation
 from centre_builders.errors import InputError
 from centre_builders.protocol import RawCentres
-from centre_builders.taxonomy import Placed, lcs_height_similarity, wu_palmer_similarity
+from centre_builders.taxonomy import (
+    Parents,
+    Placed,
+    Taxonomy,
+    lcs_height_similarity,
+    wu_palmer_similarity,
+)
 from centre_builders.tree_files import place_in_file
 
 # Least eigenvalue of a projected Gram matrix: far above rounding in float32, far below 1e-5.
@@ -37,14 +43,14 @@ class Hierarchy:
     have in common and so moves the root's branches apart. No class can be added after it.
 
     Args:
-        tree: CSV of child,parent or nested YAML; None takes WordNet's nouns.
+        tree: CSV of child,parent or nested YAML, or child to parent; None takes WordNet's nouns.
         similarity: "lcs_height" or "wu_palmer", see `taxonomy`.
         senses: for some names the WordNet synset to take, as {"cardigan": "cardigan.n.02"}; the
             others get their most frequent noun sense.
         wordnet: folder of WordNet's files; None looks where they usually are.
     """
 
-    tree: str | None = None
+    tree: str | Parents | None = None
     similarity: Literal["lcs_height", "wu_palmer"] = "lcs_height"
     senses: Mapping[str, str] = field(default_factory=dict)
     wordnet: str | None = None
@@ -127,6 +133,9 @@ class Hierarchy:
         Raises:
             InputError: it cannot be read, or lacks a name.
         """
+        if isinstance(self.tree, Mapping):
+            taxonomy = Taxonomy.from_parents(self.tree)
+            return Placed(taxonomy, taxonomy.rows_of(names), tuple(names), {"tree": "given"})
         if self.tree is not None:
             return place_in_file(self.tree, names)
         # Not above: it brings nltk, which a hierarchy of one's own does not need.

@@ -27,6 +27,9 @@ from jaxtyping import Float, Int64
 from centre_builders.errors import InputError
 from centre_builders.vocabulary import fold
 
+# Child to parent, or to parents.
+Parents = Mapping[str, str | Sequence[str]]
+
 
 @dataclass(frozen=True, eq=False)
 class Taxonomy:
@@ -41,7 +44,7 @@ class Taxonomy:
     parents: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def from_parents(cls, parents: Mapping[str, str | Sequence[str]]) -> "Taxonomy":
+    def from_parents(cls, parents: Parents) -> "Taxonomy":
         """Return the hierarchy that gives each child its parent, or its parents.
 
         >>> tree = Taxonomy.from_parents({"cat": "animal", "dog": "animal", "boot": "shoe"})

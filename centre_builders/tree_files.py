@@ -49,6 +49,19 @@ def read_taxonomy(path: Path) -> Taxonomy:
     """Return the hierarchy of a .csv, .yaml or .yml file.
 
     Raises:
+        InputError: as `read_parents`, or the hierarchy runs in a circle.
+    """
+    parents = read_parents(path)
+    try:
+        return Taxonomy.from_parents(parents)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def read_parents(path: Path) -> dict[str, list[str]]:
+    """Return the parents of each node of a .csv, .yaml or .yml file.
+
+    Raises:
         InputError: the file is missing, too large or malformed; the message says where.
     """
     if path.suffix not in (".csv", ".yaml", ".yml"):
@@ -69,10 +82,7 @@ def read_taxonomy(path: Path) -> Taxonomy:
         parents.setdefault(child, []).extend([parent] if parent else [])
     if not parents:
         raise InputError(f"{path} holds no hierarchy; write a child and its parent at least")
-    try:
-        return Taxonomy.from_parents(parents)
-    except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+    return parents
 
 
 def _csv_pairs(path: Path, text: str) -> Iterator[tuple[str, str]]:

@@ -15,6 +15,7 @@ from centre_builders.conditioning import Assign, RemoveDirections, Step, Whiten
 from centre_builders.errors import InputError, UsageError
 from centre_builders.protocol import CentreBuilder
 from centre_builders.prototypes import Prototypes
+from centre_builders.taxonomy import Parents
 from semcentres.components import build
 from semcentres.evaluation.report import draw_bank
 from semcentres.recipe import make_source
@@ -36,8 +37,13 @@ def centres(config: CentresConfig) -> CentreBank | Audit:
         bank = CentreBank.load(Path(config.bank))
     else:
         found = check_class_names(class_names(config))
+        own = config.names is None and config.names_file is None
         bank = make_bank(
-            config.centres, found.names, seed=config.seed, descriptions=found.descriptions
+            config.centres,
+            found.names,
+            seed=config.seed,
+            descriptions=found.descriptions,
+            tree=make_source(config.data).parents if own else None,
         )
     if (config.add or config.rename or config.retire) and config.out is None:
         raise UsageError("a changed bank is a new file; set out=FILE.safetensors")
@@ -84,6 +90,7 @@ def make_bank(
     *,
     seed: int,
     descriptions: Mapping[str, str] | None = None,
+    tree: Parents | None = None,
 ) -> CentreBank:
     """Return the centres of the names, from a bank file or from a builder.
 
@@ -92,11 +99,13 @@ def make_bank(
         names: class names.
         seed: of the builder's draws.
         descriptions: besides those of the settings, which come first.
+        tree: the data's own hierarchy, child to parent, for centres.builder.tree=data.
 
     Raises:
         InputError: the bank file lacks a name, or has another width than asked.
     """
     if settings.bank is None:
+        settings = _with_tree(settings, tree)
         told = {**(descriptions or {}), **(settings.descriptions or {})}
         return build_bank(
             make_builder(settings),
@@ -120,6 +129,17 @@ def make_bank(
             f" {settings.dimension}; leave it out, or build the bank anew"
         )
     return bank.select(names)
+
+
+def _with_tree(settings: CentresSettings, tree: Parents | None) -> CentresSettings:
+    if settings.builder is None or settings.builder.get("tree") != "data":
+        return settings
+    if tree is None:
+        raise InputError(
+            "centres.builder.tree=data, but the data has no hierarchy; give a tree file, or null"
+            " for WordNet"
+        )
+    return replace(settings, builder={**settings.builder, "tree": dict(tree)})
 
 
 def steps(settings: CentresSettings, names: Sequence[str]) -> list[Step]:

@@ -23,7 +23,7 @@ from unittest.mock import patch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from centre_builders.artefact import write_json
+from centre_builders.artefact import write_file, write_json
 from centre_builders.errors import UsageError
 from semcentres.banks import make_bank
 from semcentres.compose import compose_settings
@@ -116,17 +116,33 @@ def compare(words: Sequence[str]) -> Comparison:
         heading: [found.cell(row, key) for row in rows] for key, heading in found.columns().items()
     }
     draw_comparison([found.name(row) for row in rows], panels, folder / "comparison.png")
+    write_file(folder / "comparison.md", markdown(found).encode())
     return found
+
+
+def markdown(found: Comparison) -> str:
+    """Return the table as Markdown, mean and standard deviation over the seeds."""
+    columns = found.columns()
+    lines = [[*found.axes, *columns.values()], ["---"] * (len(found.axes) + len(columns))]
+    for row in found.rows:
+        cells = [spread(found.cell(row, key)) for key in columns]
+        lines.append([*row["words"].values(), *cells])
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def spread(cell: tuple[float, float] | None) -> str:
+    """Return mean and standard deviation as text."""
+    return "-" if cell is None else f"{cell[0]:.3f} ± {cell[1]:.3f}"
 
 
 def build_seconds(config: TrainConfig) -> float:
     """Return how long the bank takes to build with nothing cached; measured once, then kept."""
     kept = Path(str(config.run_dir)) / "build.json"
     if not kept.is_file():
-        names = make_source(config.data).class_names
+        source = make_source(config.data)
         with TemporaryDirectory() as empty, patch.dict(os.environ, {"SEMCENTRES_CACHE": empty}):
             begun = time.monotonic()
-            make_bank(config.centres, names, seed=config.seed)
+            make_bank(config.centres, source.class_names, seed=config.seed, tree=source.parents)
             write_json(kept, {"seconds": time.monotonic() - begun})
     return float(json.loads(kept.read_text())["seconds"])
 

@@ -15,7 +15,7 @@ from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError
 from semcentres import show_audit
 from semcentres.card import MEASURES
-from semcentres.compare import Comparison
+from semcentres.compare import Comparison, spread
 
 VERSIONS = ("semcentres", "torch", "torchvision", "lightning", "sentence-transformers", "gensim")
 
@@ -77,15 +77,11 @@ def compare(found: Comparison) -> None:
     for heading in columns.values():
         table.add_column(heading, justify="right")
     for row in found.rows:
-        cells = [_spread(found.cell(row, key)) for key in columns]
+        cells = [spread(found.cell(row, key)) for key in columns]
         table.add_row(*row["words"].values(), *cells)
     console.print(table)
-    console.print(f"table   {found.folder / 'comparison.json'}", soft_wrap=True)
+    console.print(f"table   {found.folder / 'comparison.md'}, .json", soft_wrap=True)
     console.print(f"figure  {found.folder / 'comparison.png'}", soft_wrap=True)
-
-
-def _spread(cell: tuple[float, float] | None) -> str:
-    return "-" if cell is None else f"{cell[0]:.3f} ± {cell[1]:.3f}"
 
 
 def embed(folder: Path) -> None:

@@ -55,7 +55,7 @@ def train(config: TrainConfig) -> tuple[RunFolder, Results]:
         if config.restart:
             run.clear()
         check_same_config(run.path, config)
-        bank = make_bank(config.centres, source.class_names, seed=config.seed)
+        bank = make_bank(config.centres, source.class_names, seed=config.seed, tree=source.parents)
         check_temperature(objective.temperature, bank, force=config.force_temperature)
         about = {"bank": bank.fingerprint, "data": source.fingerprint}
         finished = read_results(run)

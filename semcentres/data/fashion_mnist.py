@@ -8,8 +8,11 @@ import torch
 from torch import Tensor
 
 from centre_builders.errors import InputError
+from centre_builders.tree_files import read_parents
 from semcentres.data.source import ImageSet, Source
 
+# The data set has no hierarchy of its own; this one is ours.
+TREE = Path(__file__).with_name("trees") / "fashion_mnist.yaml"
 DEBIAN_FOLDER = Path("/usr/share/datasets/fashion-mnist")
 CLASS_NAMES = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
@@ -35,7 +38,9 @@ def fashion_mnist(*, root: str | None = None) -> Source:
         )
         for split in ("train", "t10k")
     )
-    return Source("fashion_mnist", CLASS_NAMES, train, test, str(folder))
+    return Source(
+        "fashion_mnist", CLASS_NAMES, train, test, str(folder), parents=read_parents(TREE)
+    )
 
 
 def _find(root: Path | None) -> Path:

@@ -3,7 +3,6 @@
 Dimensions: N images, C channels, H by W pixels.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -13,6 +12,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from centre_builders.errors import InputError
+from centre_builders.taxonomy import Parents
 
 UNLABELLED = -1
 
@@ -46,7 +46,7 @@ class Source:
         origin: where the images were found.
         novel_names: names of classes that are never trained, none of them in `class_names`.
         novel: images of these classes; labels are rows of `novel_names`.
-        parents: edges child -> parent of a tree over seen and novel names.
+        parents: child to parent (or parents): a hierarchy of seen and novel names.
     """
 
     name: str
@@ -56,7 +56,7 @@ class Source:
     origin: str = field(default="", compare=False)
     novel_names: tuple[str, ...] = ()
     novel: ImageSet | None = None
-    parents: Mapping[str, str] | None = None
+    parents: Parents | None = None
 
     def __post_init__(self) -> None:
         """Refuse an empty set, and novel classes without images or among the seen ones."""

@@ -68,9 +68,11 @@ class CentreSoftmax(nn.Module):
 
     def forward(self, batch: EmbeddedBatch) -> dict[str, Tensor]:
         """Return the loss, the mean over images and views."""
-        losses = torch.cat([
-            centre_softmax(z, batch.centres, batch.labels, temperature=1 / self.sharpness)
-            for z in batch.labelled
-        ])
+        losses = torch.cat(
+            [
+                centre_softmax(z, batch.centres, batch.labels, temperature=1 / self.sharpness)
+                for z in batch.labelled
+            ]
+        )
         # max(1, .): an empty batch costs 0 and stays connected to the graph, where mean() is nan.
         return {"loss": losses.sum() / max(1, len(losses))}

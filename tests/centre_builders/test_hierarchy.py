@@ -24,7 +24,7 @@ FASHION = (
     "T-shirt/top", "Trouser", "Pullover", "Dress", "Coat",
     "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot",
 )  # fmt: skip
-FASHION_TREE = Path(__file__).parents[2] / "conf" / "trees" / "fashion_mnist.yaml"
+FASHION_TREE = Path(__file__).parents[2] / "semcentres" / "data" / "trees" / "fashion_mnist.yaml"
 
 
 @pytest.fixture
