@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.linalg import eigh
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_limits
 
 from centre_builders.errors import NumericError
 
@@ -43,7 +44,10 @@ def nearest_correlation(
 
     # ftol is 0, because the value settles long before the diagonal does.
     stop = {"gtol": tolerance, "ftol": 0.0, "maxcor": 20, "maxiter": 1000}
-    result = minimize(dual, np.zeros(width), jac=True, method="L-BFGS-B", options=stop)
+    # One thread: two wait for each other at every small step, on a busy machine a hundred times
+    # as long as they work; and the bits do not depend on their number.
+    with threadpool_limits(1, user_api="blas"):
+        result = minimize(dual, np.zeros(width), jac=True, method="L-BFGS-B", options=stop)
     found = _positive_part(shifted + np.diag(result.x)) + floor * np.eye(width)
     gap = float(np.abs(np.diag(found) - 1).max())
     if not gap < 100 * tolerance:
