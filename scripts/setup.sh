@@ -32,3 +32,13 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     echo "$wanted" >"$stamp"
 fi
 export PATH="$venv/bin:$PATH"
+
+# Installs a Debian package if one of its files is missing and this is root on a Debian.
+#   debian FILE PACKAGE
+debian() {
+    if [ ! -e "$1" ] && [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
+        echo "installing Debian's package $2" >&2
+        { apt-get update -qq && apt-get install -y -qq "$2"; } >/dev/null ||
+            echo "that failed; what needs $2 will say so" >&2
+    fi
+}

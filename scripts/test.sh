@@ -2,5 +2,8 @@
 # Set up, then run the tests with their doctests; arguments go to pytest.
 source "$(dirname "${BASH_SOURCE[0]}")/setup.sh" test
 cd "$root"
+# Tests of what is missing are left out, and say so.
+debian /usr/share/datasets/fashion-mnist dataset-fashion-mnist
+debian /usr/share/wordnet wordnet-base
 # Two workers of one thread each would fight over two cores; one process with two threads does not.
 exec env HF_HUB_OFFLINE=1 python -m pytest "$@"

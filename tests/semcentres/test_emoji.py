@@ -1,5 +1,6 @@
 """Tests of the emoji on the packages that npm gives, fetched once into the default cache."""
 
+import shutil
 import time
 from collections import Counter
 from dataclasses import replace
@@ -19,6 +20,10 @@ from semcentres.data.emoji_classes import RENAMED, class_name, hierarchy
 from semcentres.data.source import ImageSet, Source
 from semcentres.data.split import split_labels
 
+CACHE = Path("~/.cache/semcentres/emoji").expanduser()
+pytestmark = pytest.mark.skipif(
+    shutil.which("npm") is None and not CACHE.is_dir(), reason="needs npm to fetch the pictures"
+)
 GROUPS = [("animals", "bird")] * 11 + [("animals", "bug")] * 3 + [("food", "fruit")] * 6
 
 
