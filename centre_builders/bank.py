@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from centre_builders.artefact import load_sealed, save_sealed
 from centre_builders.conditioning import Fitted
 from centre_builders.errors import CorruptArtefact, InputError
 from centre_builders.geometry import Geometry, coinciding, describe
+from centre_builders.sealed import load_sealed, save_sealed
 from centre_builders.vocabulary import check_names
 
 

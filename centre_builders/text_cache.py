@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from centre_builders.artefact import load_sealed, save_sealed
 from centre_builders.errors import CorruptArtefact
+from centre_builders.sealed import load_sealed, save_sealed
 
 Embed = Callable[[Sequence[str]], Float32[np.ndarray, "N D"]]
 

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from scipy.linalg import eigh
 from scipy.stats import spearmanr
 
-from centre_builders.spreading import minimise_on_sphere
+from centre_builders.spreading import minimise_on_sphere, one_thread
 
 PENALTY = 10.0
 ROUNDS = 4
@@ -95,12 +95,13 @@ def follow(
     slack = np.zeros(wanted.shape)
     np.fill_diagonal(slack, -np.inf)  # a row is not kept from itself
     for cap in caps:
-        for _ in range(ROUNDS):
-            objective = partial(_objective, fixed=fixed, wanted=wanted, shift=slack - cap)
-            rows = minimise_on_sphere(objective, rows, steps)
-            slack += rows @ np.concatenate([rows, fixed]).T - cap
-            np.maximum(slack, 0, out=slack)
-            np.fill_diagonal(slack, -np.inf)
+        with one_thread():
+            for _ in range(ROUNDS):
+                objective = partial(_objective, fixed=fixed, wanted=wanted, shift=slack - cap)
+                rows = minimise_on_sphere(objective, rows, steps)
+                slack += rows @ np.concatenate([rows, fixed]).T - cap
+                np.maximum(slack, 0, out=slack)
+                np.fill_diagonal(slack, -np.inf)
         yield cap, rows
 
 

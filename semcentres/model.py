@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from centre_builders.artefact import load_sealed, save_sealed
 from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError
+from centre_builders.sealed import load_sealed, save_sealed
 from semcentres.components import build
 from semcentres.embedding import embed
 from semcentres.encoder import Encoder

@@ -99,7 +99,7 @@ def doctor() -> None:
     import torch
 
     from semcentres.compose import config_folder
-    from semcentres.trainer import has_bf16
+    from semcentres.hardware import has_bf16
 
     bf16 = "yes" if has_bf16("auto") else "no"
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

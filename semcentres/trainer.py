@@ -10,10 +10,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 import torch
-from lightning.fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
@@ -22,6 +21,7 @@ from centre_builders.errors import NumericError
 from semcentres.checkpoint import Record, RunFolder
 from semcentres.data.source import ImageSet
 from semcentres.data.stream import Stream
+from semcentres.hardware import make_fabric
 from semcentres.interrupt import Stopped, interrupts
 from semcentres.objectives.batch import EmbeddedBatch, Objective
 from semcentres.progress import Progress
@@ -30,8 +30,6 @@ from semcentres.settings import TrainerSettings
 from semcentres.views import View
 
 log = logging.getLogger(__name__)
-# Its own news (the precision) would stand between the lines of a run.
-logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
 
 
 @dataclass(frozen=True)
@@ -227,21 +225,6 @@ class Trainer:
         return embeddings
 
 
-def make_fabric(settings: TrainerSettings) -> Fabric:
-    """Return the Fabric that the settings ask for; precision "auto" is bf16 where it is native."""
-    precision = settings.precision
-    if precision == "auto":
-        precision = "bf16-mixed" if has_bf16(settings.device) else "32-true"
-    fabric = Fabric(
-        accelerator=settings.device,
-        devices=settings.devices,
-        strategy=settings.strategy,
-        precision=cast(Any, precision),
-    )
-    fabric.launch()
-    return fabric
-
-
 @torch.no_grad()
 def moving_average(
     averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor, *, decay: float
@@ -264,13 +247,6 @@ def learning_rate_factor(step: int, *, num_steps: int, warmup: int) -> float:
     if step < warmup:
         return (step + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup)))
-
-
-def has_bf16(device: str) -> bool:
-    """Return whether the hardware computes in bfloat16 by itself."""
-    if device in ("auto", "cuda", "gpu") and torch.cuda.is_available():
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return bool(torch.cpu.get_capabilities().get("avx512_bf16", False))
 
 
 def _on_device(task: Task, device: torch.device) -> Task:

@@ -29,8 +29,8 @@ from jaxtyping import Int, UInt8
 from PIL import Image
 from torch import Tensor
 
-from centre_builders.artefact import load_sealed, save_sealed
 from centre_builders.errors import InputError
+from centre_builders.sealed import load_sealed, save_sealed
 from semcentres.data.emoji_classes import class_name, hierarchy, is_class
 from semcentres.data.npm import Package, read_package
 from semcentres.data.source import ImageSet, Source

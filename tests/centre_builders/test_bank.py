@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from centre_builders.artefact import load_sealed, save_sealed
 from centre_builders.bank import CentreBank
 from centre_builders.building import build_bank
 from centre_builders.errors import CorruptArtefact, InputError
 from centre_builders.one_hot import OneHot
 from centre_builders.random_orthogonal import RandomOrthogonal
-from centre_builders.vocabulary import check_names, words_of
+from centre_builders.sealed import load_sealed, save_sealed
+from centre_builders.vocabulary import check_names, fold, words_of
 
 
 @pytest.fixture(scope="module")
