@@ -4,13 +4,13 @@ Dimensions: K vectors, n of them movable, k fixed, d width.
 """
 
 import math
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
 from jaxtyping import Float
 from scipy.linalg import block_diag, helmert
+from scipy.optimize import minimize
 from scipy.special import logsumexp
 from threadpoolctl import threadpool_limits
 
@@ -22,8 +22,6 @@ MAX_STARTS = 10
 WORK = 1_000_000  # n * K * d up to which a further random start costs little
 LARGE = 10_000_000  # n * K * d above which few steps must do
 MEMORY = 10  # past steps that L-BFGS keeps
-MAX_HALVINGS = 20
-FIRST_STEP = 0.05  # root mean square over rows, in radians
 
 Objective = Callable[[Float[np.ndarray, "n d"]], tuple[float, Float[np.ndarray, "n d"]]]
 
@@ -157,65 +155,28 @@ def minimise_on_sphere(
 ) -> Float[np.ndarray, "n d"]:
     """Return unit rows at which an objective of unit rows is least, near the start.
 
-    L-BFGS (Nocedal & Wright 2006, algorithm 7.5) with backtracking, over rows of any length,
-    which the objective sees at length 1. SciPy's, which keeps bounds that there are none of,
-    takes longer than the objective of 1,000 rows of 128.
+    L-BFGS over rows of any length, which the objective sees at length 1. To be called with
+    `one_thread`: with more, waking them takes longer than the objective of 1,000 rows of 128.
 
     Args:
         objective: unit rows to value and gradient.
         start: rows, none zero.
         steps: at most so many iterations.
     """
-    rows = start / np.linalg.norm(start, axis=1, keepdims=True)
-    value, gradient = _on_sphere(objective, rows)
-    past: deque[tuple[np.ndarray, np.ndarray]] = deque(maxlen=MEMORY)
-    for _ in range(steps):
-        step = -_newton(gradient, past)
-        slope = _dot(step, gradient)
-        for _ in range(MAX_HALVINGS):
-            found, turned = _on_sphere(objective, rows + step)
-            if found <= value + 1e-4 * slope:
-                break
-            step, slope = step / 2, slope / 2
-        if not found < value - 1e-14:  # the floor of rounding; or nan
-            break
-        if _dot(step, turned - gradient) > 0:
-            past.append((step, turned - gradient))
-        rows, value, gradient = rows + step, found, turned
+
+    def value(flat: Float[np.ndarray, " n*d"]) -> tuple[float, Float[np.ndarray, " n*d"]]:
+        rows = flat.reshape(start.shape)
+        lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+        unit = rows / lengths
+        found, gradient = objective(unit)
+        along = np.einsum("nd,nd->n", gradient, unit)[:, None]
+        return found, ((gradient - along * unit) / lengths).ravel()
+
+    options = {"maxiter": steps, "maxcor": MEMORY, "ftol": 1e-14, "gtol": 1e-10}
+    unit = start / np.linalg.norm(start, axis=1, keepdims=True)
+    found = minimize(value, unit.ravel(), jac=True, method="L-BFGS-B", options=options)
+    rows = found.x.reshape(start.shape)
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
-
-
-def _on_sphere(
-    objective: Objective, rows: Float[np.ndarray, "n d"]
-) -> tuple[float, Float[np.ndarray, "n d"]]:
-    """Return the objective of the rows' directions, and its gradient in the rows."""
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    unit = rows / lengths
-    value, gradient = objective(unit)
-    along = np.einsum("nd,nd->n", gradient, unit)[:, None]
-    return value, (gradient - along * unit) / lengths
-
-
-def _newton(
-    gradient: Float[np.ndarray, "n d"], past: Sequence[tuple[np.ndarray, np.ndarray]]
-) -> Float[np.ndarray, "n d"]:
-    """Return the gradient times the inverse Hessian that past steps tell of."""
-    if not past:
-        length = float(np.linalg.norm(gradient))
-        return gradient * (FIRST_STEP * math.sqrt(len(gradient)) / max(length, 1e-30))
-    q, shares = gradient.copy(), []
-    for step, change in reversed(past):
-        shares.append(_dot(step, q) / _dot(step, change))
-        q -= shares[-1] * change
-    step, change = past[-1]
-    q *= _dot(step, change) / _dot(change, change)
-    for (step, change), share in zip(past, reversed(shares), strict=True):
-        q += step * (share - _dot(change, q) / _dot(step, change))
-    return q
-
-
-def _dot(first: Float[np.ndarray, "n d"], second: Float[np.ndarray, "n d"]) -> float:
-    return float(np.einsum("nd,nd->", first, second))
 
 
 def check_dimension(num: int, dimension: int) -> None:
