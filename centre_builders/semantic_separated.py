@@ -39,7 +39,7 @@ class SemanticSeparated:
         largest_cosine: the cap; from the bound of K vectors in d dimensions (-1/(K - 1) for
             K <= d + 1: the simplex, without meaning) to 1 (the base's angles alone).
         dimension: d.
-        steps: of the optimiser in each of four rounds; more is better and slower.
+        steps: of the optimiser in each of six rounds; more is better and slower.
     """
 
     base: CentreBuilder

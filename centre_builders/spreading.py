@@ -164,7 +164,7 @@ def minimise_on_sphere(
         steps: at most so many iterations.
     """
 
-    def value(flat: Float[np.ndarray, " n*d"]) -> tuple[float, Float[np.ndarray, " n*d"]]:
+    def value(flat: Float[np.ndarray, " N"]) -> tuple[float, Float[np.ndarray, " N"]]:
         rows = flat.reshape(start.shape)
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
         unit = rows / lengths

@@ -15,8 +15,8 @@ from scipy.stats import spearmanr
 
 from centre_builders.spreading import minimise_on_sphere, one_thread
 
-PENALTY = 10.0
-ROUNDS = 4
+PENALTY = 30.0
+ROUNDS = 6
 STEPS = 15
 FLAT = 1e-4  # cosines that differ by less have no order
 

@@ -421,7 +421,8 @@ def test_objective_is_that_of_the_pairs(num_fixed: int) -> None:
         x = flat.reshape(4, 5)
         others = np.vstack([x, fixed])
         costs = [
-            (x[i] @ others[j] - wanted[i, j]) ** 2 + 10 * max(x[i] @ others[j] - 0.1, 0) ** 2
+            (x[i] @ others[j] - wanted[i, j]) ** 2
+            + trade_off.PENALTY * max(x[i] @ others[j] - 0.1, 0) ** 2
             for i in range(4)
             for j in range(i + 1, 4 + num_fixed)
         ]
