@@ -48,7 +48,7 @@ def nearest_correlation(
     # as long as they work; and the bits do not depend on their number.
     with threadpool_limits(1, user_api="blas"):
         result = minimize(dual, np.zeros(width), jac=True, method="L-BFGS-B", options=stop)
-    found = _positive_part(shifted + np.diag(result.x)) + floor * np.eye(width)
+        found = _positive_part(shifted + np.diag(result.x)) + floor * np.eye(width)
     gap = float(np.abs(np.diag(found) - 1).max())
     if not gap < 100 * tolerance:
         raise NumericError(

@@ -31,7 +31,7 @@ def centres(found: CentreBank | Audit) -> None:
         return
     show_audit.show(found)
     if not found.safe:
-        raise InputError(f"not safe to train: {found.num_faults} faults, listed above")
+        raise InputError("not safe to train: see the faults above")
 
 
 def _bank(bank: CentreBank) -> None:
