@@ -23,8 +23,11 @@ from centre_builders.taxonomy import (
 )
 from centre_builders.tree_files import place_in_file
 
-# Least eigenvalue of a projected Gram matrix: far above rounding in float32, far below 1e-5.
-FLOOR = 1e-6
+# A least eigenvalue above this is far above rounding in float32.
+POSITIVE = 1e-6
+# Least eigenvalue after a projection: no two classes come nearer than a cosine of 0.99. With one
+# of 0 the nearest matrix has classes that coincide (ImageNet's red wine and eggnog).
+FLOOR = 0.01
 SAME_GRAM = 1e-4
 MEASURES = {"lcs_height": lcs_height_similarity, "wu_palmer": wu_palmer_similarity}
 
@@ -36,7 +39,7 @@ class Hierarchy:
     "Unit sphere" embedding of Barz and Denzler 2019 (arXiv:1809.09924, section 3.2), by Cholesky
     factorisation in place of their recursion; rows are the same. A similarity that is not
     positive definite, which happens where nodes have several parents, is first projected to the
-    nearest correlation matrix, and the provenance says so.
+    nearest correlation matrix with eigenvalues of 0.01 and more, and the provenance says so.
 
     All similarities are at least 0, so the rows share a direction, as in the paper. To remove
     their mean is possible and no longer gives the similarities: it takes away what all classes
@@ -147,8 +150,7 @@ class Hierarchy:
 def _positive_definite(similarity: Float[np.ndarray, "K K"]) -> Float[np.ndarray, "K K"]:
     """Return the matrix itself, or the nearest correlation matrix where it is needed."""
     try:
-        # Lifted by the floor, so that a least eigenvalue near 0 is not taken for positive.
-        cholesky(similarity - FLOOR * np.eye(len(similarity)), lower=True)
+        cholesky(similarity - POSITIVE * np.eye(len(similarity)), lower=True)
     except np.linalg.LinAlgError:
         return nearest_correlation(similarity, floor=FLOOR, tolerance=1e-4)
     return similarity

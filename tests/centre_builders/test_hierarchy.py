@@ -10,7 +10,7 @@ import pytest
 from centre_builders.building import build_bank
 from centre_builders.changes import add
 from centre_builders.errors import InputError
-from centre_builders.hierarchy import Hierarchy
+from centre_builders.hierarchy import FLOOR, Hierarchy
 from centre_builders.protocol import CentreBuilder, Extensible
 from centre_builders.stored import describe_builder, rebuild
 from centre_builders.taxonomy import lcs_height_similarity, wu_palmer_similarity
@@ -73,10 +73,12 @@ class TestBuilder:
         similarity = self.gram(path, ["a", "b", "c"], lcs_height_similarity)
         assert similarity.tolist() == [[1, 0, 0.75], [0, 1, 0.75], [0.75, 0.75, 1]]
         bank = build_bank(Hierarchy(tree=path), ["a", "b", "c"], dimension=5)
-        # By symmetry [[1, x, y], [x, 1, y], [y, y, 1]] with x = 2 y^2 - 1 is the nearest; the
-        # distance 4 (y - 3/4)^2 + 2 x^2 is least where 4 y^3 - y - 3/4 = 0.
-        y = max(root.real for root in np.roots([4, 0, -1, -3 / 4]) if abs(root.imag) < 1e-12)
-        x = 2 * y**2 - 1
+        # By symmetry [[1, x, y], [x, 1, y], [y, y, 1]] is the nearest. Its least eigenvalue is f
+        # where (1 + x - f) (1 - f) = 2 y^2, or x = a y^2 + f - 1 with a = 2 / (1 - f), and the
+        # distance 4 (y - 3/4)^2 + 2 x^2 is least where 4 a^2 y^3 - 4 y - 3 = 0.
+        a = 2 / (1 - FLOOR)
+        y = max(r.real for r in np.roots([4 * a**2, 0, -4, -3]) if abs(r.imag) < 1e-12)
+        x = a * y**2 + FLOOR - 1
         wanted = [[1, x, y], [x, 1, y], [y, y, 1]]
         np.testing.assert_allclose(bank.vectors @ bank.vectors.T, wanted, atol=1e-4)
         source = bank.provenance["source"]
