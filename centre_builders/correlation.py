@@ -20,10 +20,10 @@ def nearest_correlation(
         min 1/2 || X - S ||_F^2    with  diag X = 1,  X - floor I positive semidefinite
 
     The problem of Higham 2002 (IMA Journal of Numerical Analysis 22, 329), with a floor of 0.
-    His alternating projections take some hundred eigendecompositions for the similarities of
-    WordNet; the dual takes about twenty and has the same solution. With (.)+ the projection on
-    the positive semidefinite matrices and W = S - floor I, it is smooth and without constraints
-    (Malick 2004, doi:10.1137/S0895479802413856; L-BFGS as there):
+    His alternating projections converge slowly; the dual has the same solution and takes about
+    twenty eigendecompositions for 1,000 nouns of WordNet. With (.)+ the projection on the positive
+    semidefinite matrices and W = S - floor I, it is smooth and without constraints (Malick 2004,
+    doi:10.1137/S0895479802413856):
 
         min_y  1/2 || (W + Diag y)+ ||_F^2 - (1 - floor) sum y,    X = (W + Diag y)+ + floor I
 

@@ -36,7 +36,7 @@ MEASURES = {"lcs_height": lcs_height_similarity, "wu_palmer": wu_palmer_similari
 class Hierarchy:
     """Unit vectors whose Gram matrix is the similarity of the classes in a hierarchy.
 
-    "Unit sphere" embedding of Barz and Denzler 2019 (arXiv:1809.09924, section 3.2), by Cholesky
+    "Unit sphere" embedding of Barz and Denzler 2019 (arXiv:1809.09924), by Cholesky
     factorisation in place of their recursion; rows are the same. A similarity that is not
     positive definite, which happens where nodes have several parents, is first projected to the
     nearest correlation matrix with eigenvalues of 0.01 and more, and the provenance says so.

@@ -147,7 +147,7 @@ def lcs_height_similarity(
 ) -> Float[np.ndarray, "K K"]:
     """Return 1 - height(lcs) / height(root) of each pair, 1 for a class and itself.
 
-    Barz and Denzler 2019 (arXiv:1809.09924), eq. 2; there the classes are leaves. In a tree it
+    Barz and Denzler 2019 (arXiv:1809.09924); there the classes are leaves. In a tree it
     is positive definite, because lcs heights are an ultrametric.
 
     Args:

@@ -3,9 +3,9 @@
 Two published conventions bear the name of hierarchical precision; they rank different things, so
 their values cannot be compared:
 
-    of images     Barz and Denzler 2019 (arXiv:1809.09924, eq. 7 and 8): every image searches the
+    of images     Barz and Denzler 2019 (arXiv:1809.09924): every image searches the
                   others, each query has its own ratio, the mean is over queries.
-    of classes    Bertinetto et al. 2020 (arXiv:1912.09393, section 4): a classifier ranks the
+    of classes    Bertinetto et al. 2020 (arXiv:1912.09393): a classifier ranks the
                   classes, one ratio of sums over all images.
 
 Both take a similarity of classes from the same matrix.

@@ -7,7 +7,7 @@ from centre_builders.correlation import _positive_part, nearest_correlation
 
 
 def dykstra(matrix: np.ndarray, floor: float) -> np.ndarray:
-    """Algorithm 3.3 of Higham 2002, which shares no step with the dual."""
+    """Higham's alternating projections, which share no step with the dual."""
     found, correction = matrix.copy(), np.zeros_like(matrix)
     for _ in range(1000):
         given = found - correction
@@ -19,7 +19,7 @@ def dykstra(matrix: np.ndarray, floor: float) -> np.ndarray:
 
 
 def test_example_of_higham() -> None:
-    """Section 4: the nearest to [[1, 1, 0], [1, 1, 1], [0, 1, 1]]."""
+    """The nearest to [[1, 1, 0], [1, 1, 1], [0, 1, 1]]."""
     matrix = np.array([[1.0, 1, 0], [1, 1, 1], [0, 1, 1]])
     wanted = [[1, 0.7607, 0.1573], [0.7607, 1, 0.7607], [0.1573, 0.7607, 1]]
     found = nearest_correlation(matrix, tolerance=1e-9)
