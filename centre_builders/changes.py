@@ -122,6 +122,7 @@ def close_pairs(
         degrees: angle below which two centres are close, in (0, 180].
     """
     rows = bank.rows_of(names)
+    looked_at = set(rows)
     found = []
     for start in range(0, len(rows), BLOCK):
         part = rows[start : start + BLOCK]
@@ -129,7 +130,7 @@ def close_pairs(
         for i, j in zip(*np.nonzero(cosines > math.cos(math.radians(degrees))), strict=True):
             row = part[int(i)]
             # A pair of two new names is named once.
-            if row != j and not (int(j) in rows and j > row):
+            if row != j and not (int(j) in looked_at and j > row):
                 angle = math.degrees(math.acos(min(1.0, float(cosines[i, j]))))
                 found.append((bank.names[row], bank.names[int(j)], angle))
     return sorted(found, key=lambda pair: pair[2])

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from scipy.optimize import linear_sum_assignment
 
 from centre_builders.errors import InputError
-from centre_builders.sphere import normalise
+from centre_builders.sphere import normalise, orthonormal
 
 
 @dataclass(frozen=True)
@@ -223,8 +223,7 @@ def _completed(axes: Float[np.ndarray, "r D"], dimension: int) -> Float[np.ndarr
     # Twice is enough (Giraud et al. 2005) for right angles to rounding.
     for _ in range(2):
         drawn -= (drawn @ axes.T) @ axes
-    q, r = np.linalg.qr(drawn.T)
-    return np.vstack([axes, (q * np.sign(np.diag(r))).T])
+    return np.vstack([axes, orthonormal(drawn.T).T])
 
 
 def _unit(

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Float
 
 from centre_builders.protocol import RawCentres
-from centre_builders.sphere import largest_cosine, normalise
+from centre_builders.sphere import largest_cosine, normalise, orthonormal
 
 NUM_DRAWS = 10
 MANY = 10_000  # classes; above, comparing all pairs of several draws would take minutes
@@ -36,7 +36,8 @@ class RandomOrthogonal:
         """Return random unit vectors, orthogonal where there is room."""
         num, rng = len(names), np.random.default_rng(seed)
         if num <= self.dimension:
-            return RawCentres(_orthogonal(num, self.dimension, rng), tuple(names))
+            rows = orthonormal(rng.standard_normal((self.dimension, num))).T
+            return RawCentres(rows, tuple(names))
         said = f"{num} classes in {self.dimension} dimensions: not orthogonal"
         if num > MANY:
             drawn = rng.standard_normal((num, self.dimension), dtype=np.float32)
@@ -60,12 +61,4 @@ class RandomOrthogonal:
         if len(names) + len(new_names) > vectors.shape[1]:
             return normalise(drawn)
         old, _ = np.linalg.qr(vectors.T.astype(np.float64))
-        q, r = np.linalg.qr((drawn - (drawn @ old) @ old.T).T)
-        return np.asarray((q * np.sign(np.diag(r))).T)
-
-
-def _orthogonal(num: int, dimension: int, rng: np.random.Generator) -> Float[np.ndarray, "K D"]:
-    """Return K orthonormal rows, Haar distributed (Mezzadri 2007, arXiv:math-ph/0609050)."""
-    q, r = np.linalg.qr(rng.standard_normal((dimension, num)))
-    # Without the signs of R's diagonal the distribution depends on LAPACK's convention.
-    return (q * np.sign(np.diag(r))).T
+        return orthonormal((drawn - (drawn @ old) @ old.T).T).T

@@ -29,6 +29,16 @@ def normalise(vectors: Float[np.ndarray, "K D"]) -> Float[np.ndarray, "K D"]:
     return unit
 
 
+def orthonormal(columns: Float[np.ndarray, "D n"]) -> Float[np.ndarray, "D n"]:
+    """Return the orthonormal columns of a QR factorisation, R's diagonal made positive.
+
+    Of normal draws, they are uniformly distributed over all such sets (Mezzadri 2007,
+    arXiv:math-ph/0609050); without the signs they depend on LAPACK's convention.
+    """
+    q, r = np.linalg.qr(columns)
+    return np.asarray(q * np.sign(np.diag(r)))
+
+
 def largest_cosine(unit: Float[np.ndarray, "K D"]) -> float:
     """Return the largest cosine of two different rows, block by block; -1 for a single row."""
     largest = -1.0

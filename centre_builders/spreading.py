@@ -15,6 +15,7 @@ from scipy.special import logsumexp
 from threadpoolctl import threadpool_limits
 
 from centre_builders.errors import InputError
+from centre_builders.sphere import orthonormal
 
 BLOCK = 1024
 SHARPNESS = (5.0, 20.0, 100.0, 500.0, 2500.0, 12500.0)
@@ -59,9 +60,7 @@ def random_isometry(
     vectors: Float[np.ndarray, "K D"], dimension: int, rng: np.random.Generator
 ) -> Float[np.ndarray, "K d"]:
     """Return the rows in d >= D dimensions, uniformly rotated or reflected; no angle changes."""
-    q, r = np.linalg.qr(rng.standard_normal((dimension, vectors.shape[1])))
-    # Without the signs of R's diagonal the distribution depends on LAPACK's convention.
-    return np.asarray(vectors @ (q * np.sign(np.diag(r))).T)
+    return np.asarray(vectors @ orthonormal(rng.standard_normal((dimension, vectors.shape[1]))).T)
 
 
 def spread(

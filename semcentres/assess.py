@@ -116,8 +116,7 @@ def _draw(run: RunFolder, model: Model, shown: Assessed, confusion: np.ndarray) 
     draw_curves(run.records(), run.report / "curves.png")
     images = shown.images.images
     if images.dtype == torch.uint8:
-        among = Index.build(shown.embeddings)
-        near = among.search(shown.embeddings, NUM_SHOWN, exclude=np.arange(len(labels)))
+        near = shown.among.search(shown.embeddings, NUM_SHOWN, exclude=np.arange(len(labels)))
         path = run.report / "gallery.png"
         draw_gallery(images.numpy(), labels, near.ids, near.cosines, names, path, seed=0)
     elif images.shape[1] == 3:

@@ -32,18 +32,18 @@ def centres(config: CentresConfig) -> CentreBank | Audit:
         InputError: the names, the builder or the bank do not fit.
     """
     if config.audit:
-        return _audit(config, class_names(config))
+        return _audit(config, class_names(config)[0])
     if config.bank is not None:
         bank = CentreBank.load(Path(config.bank))
     else:
-        found = check_class_names(class_names(config))
-        own = config.names is None and config.names_file is None
+        given, tree = class_names(config)
+        found = check_class_names(given)
         bank = make_bank(
             config.centres,
             found.names,
             seed=config.seed,
             descriptions=found.descriptions,
-            tree=make_source(config.data).parents if own else None,
+            tree=tree,
         )
     if (config.add or config.rename or config.retire) and config.out is None:
         raise UsageError("a changed bank is a new file; set out=FILE.safetensors")
@@ -57,8 +57,8 @@ def centres(config: CentresConfig) -> CentreBank | Audit:
     return bank
 
 
-def class_names(config: CentresConfig) -> ClassNames:
-    """Return the names that the words give, else the data's; not yet checked.
+def class_names(config: CentresConfig) -> tuple[ClassNames, Parents | None]:
+    """Return the names that the words give, else the data's with its hierarchy; not yet checked.
 
     Raises:
         UsageError: two words give names.
@@ -66,14 +66,16 @@ def class_names(config: CentresConfig) -> ClassNames:
     if config.names is not None and config.names_file is not None:
         raise UsageError("names and names_file are both set; give one of them")
     if config.names_file is not None:
-        return read_class_names(config.names_file, number_duplicates=config.number_duplicates)
+        found = read_class_names(config.names_file, number_duplicates=config.number_duplicates)
+        return found, None
     if config.names is not None:
         for row, name in enumerate(config.names):
             if not isinstance(name, str):
                 kind = type(name).__name__
                 raise InputError(f"class {row} is {name!r}, of type {kind}, not text; quote it")
-        return ClassNames(tuple(config.names))
-    return ClassNames(make_source(config.data).class_names)
+        return ClassNames(tuple(config.names)), None
+    source = make_source(config.data)
+    return ClassNames(source.class_names), source.parents
 
 
 def make_builder(settings: CentresSettings) -> CentreBuilder:

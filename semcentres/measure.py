@@ -6,6 +6,7 @@ Dimensions: N images, K classes, D embedding width.
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,6 +56,11 @@ class Assessed:
         """Row of each image's class."""
         return self.images.labels.numpy()
 
+    @cached_property
+    def among(self) -> Index:
+        """Index of the images themselves, for searches that leave each one out."""
+        return Index.build(self.embeddings)
+
 
 def by_centres(model: Model, shown: Assessed) -> tuple[Results, Classification]:
     """Measure the nearest centre: accuracy, top-5, hard cluster energy."""
@@ -88,8 +94,7 @@ def by_neighbours(shown: Assessed, num_classes: int) -> Results:
         blocks = shown.index.search_blocks(shown.embeddings, k)
     else:
         rows = np.arange(len(labels))
-        among = Index.build(shown.embeddings)
-        blocks = among.search_blocks(shown.embeddings, num_neighbours(labels), exclude=rows)
+        blocks = shown.among.search_blocks(shown.embeddings, num_neighbours(labels), exclude=rows)
     found = retrieval_metrics(
         ((rows, block.ids) for rows, block in blocks), labels, gallery=gallery if alone else None
     )

@@ -5,7 +5,7 @@ import numpy as np
 from centre_builders.taxonomy import Taxonomy, lcs_height_similarity, lcs_heights
 from semcentres.data.source import Source
 from semcentres.evaluation.hierarchy import class_precision_at, image_precision, mistake_severity
-from semcentres.index import Index, nearest_centres
+from semcentres.index import nearest_centres
 from semcentres.measure import Assessed, Results
 from semcentres.model import Model
 
@@ -36,9 +36,8 @@ def by_hierarchy(model: Model, shown: Assessed, source: Source) -> Results:
     at = class_precision_at(similarity, ranked, labels, ranks=ranks)
     results |= {f"hp_classes_at_{rank}": value for rank, value in at.items()}
     most = min(AHP_RANK, len(labels) - 1)
-    blocks = Index.build(shown.embeddings).search_blocks(
-        shown.embeddings, most, exclude=np.arange(len(labels))
-    )
+    own = np.arange(len(labels))
+    blocks = shown.among.search_blocks(shown.embeddings, most, exclude=own)
     near = ((rows, block.ids) for rows, block in blocks)
     found = image_precision(near, labels, similarity, ranks=RANKS, ahp_rank=most)
     results |= {f"hp_images_at_{rank}": value for rank, value in found.precision_at.items()}
