@@ -121,7 +121,13 @@ class SemanticSeparated:
     ) -> None:
         if largest_cosine_to(unit, fixed) > self.largest_cosine + TOLERANCE:
             bare = spread(len(unit), fixed, steps=None, rng=np.random.default_rng(0))
-            raise self._unreached(len(unit) + len(fixed), largest_cosine_to(bare, fixed))
+            least = largest_cosine_to(bare, fixed)
+            if least > self.largest_cosine:
+                raise self._unreached(len(unit) + len(fixed), least)
+            raise InputError(
+                f"largest_cosine={self.largest_cosine} was not met in {self.steps} steps a round;"
+                " build the bank with more centres.builder.steps"
+            )
 
     def _unreached(self, num: int, least: float) -> InputError:
         return InputError(

@@ -157,7 +157,14 @@ def lcs_height_similarity(
     Returns:
         Values in [0, 1], 0 where two classes meet only at the root.
     """
-    return 1 - lcs_heights(taxonomy, rows) / max(int(taxonomy.heights[0]), 1)
+    return similarity_of(lcs_heights(taxonomy, rows), taxonomy)
+
+
+def similarity_of(
+    heights: Int64[np.ndarray, "K K"], taxonomy: Taxonomy
+) -> Float[np.ndarray, "K K"]:
+    """Return `lcs_height_similarity` of heights that are known."""
+    return np.asarray(1 - heights / max(int(taxonomy.heights[0]), 1))
 
 
 def wu_palmer_similarity(

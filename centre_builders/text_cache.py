@@ -4,9 +4,11 @@ Dimensions: N texts, D width.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from jaxtyping import Float32
@@ -14,13 +16,28 @@ from jaxtyping import Float32
 from centre_builders.errors import CorruptArtefact
 from centre_builders.sealed import load_sealed, save_sealed
 
+VARIABLE = "SEMCENTRES_CACHE"
 Embed = Callable[[Sequence[str]], Float32[np.ndarray, "N D"]]
 
 
 def cache_folder() -> Path:
     """Return where embedded texts are kept: $SEMCENTRES_CACHE or ~/.cache/semcentres."""
-    base = os.environ.get("SEMCENTRES_CACHE") or "~/.cache/semcentres"
+    base = os.environ.get(VARIABLE) or "~/.cache/semcentres"
     return Path(base).expanduser() / "texts"
+
+
+@contextmanager
+def nothing_cached() -> Iterator[None]:
+    """Let every text be embedded anew within; the cache itself stays as it is."""
+    before = os.environ.get(VARIABLE)
+    with TemporaryDirectory() as empty:
+        os.environ[VARIABLE] = empty
+        try:
+            yield
+        finally:
+            del os.environ[VARIABLE]
+            if before is not None:
+                os.environ[VARIABLE] = before
 
 
 def embed_cached(model: str, texts: Sequence[str], embed: Embed) -> Float32[np.ndarray, "N D"]:

@@ -17,6 +17,8 @@ from centre_builders.spreading import minimise_on_sphere, one_thread
 
 PENALTY = 30.0
 ROUNDS = 6
+MOST_ROUNDS = 30  # where the cap is not yet met
+MET = 0.005  # above the cap, in cosine
 STEPS = 15
 FLAT = 1e-4  # cosines that differ by less have no order
 
@@ -96,12 +98,16 @@ def follow(
     np.fill_diagonal(slack, -np.inf)  # a row is not kept from itself
     for cap in caps:
         with one_thread():
-            for _ in range(ROUNDS):
+            for done in range(1, MOST_ROUNDS + 1):
                 objective = partial(_objective, fixed=fixed, wanted=wanted, shift=slack - cap)
                 rows = minimise_on_sphere(objective, rows, steps)
-                slack += rows @ np.concatenate([rows, fixed]).T - cap
+                excess = rows @ np.concatenate([rows, fixed]).T - cap
+                np.fill_diagonal(excess, -np.inf)
+                slack += excess
                 np.maximum(slack, 0, out=slack)
                 np.fill_diagonal(slack, -np.inf)
+                if done >= ROUNDS and excess.max() <= MET:
+                    break
         yield cap, rows
 
 

@@ -16,6 +16,7 @@ from semcentres.evaluation.report import (
     draw_curves,
     draw_gallery,
     draw_gram,
+    draw_recorded,
     draw_toy,
 )
 from semcentres.index import Index
@@ -66,7 +67,7 @@ def assess(
     if len(found.confusion) <= MAX_CONFUSION:
         results["confusion"] = found.confusion.tolist()
     log.info("drawing the report")
-    _draw(run, model, shown, found.confusion)
+    _draw(run, model, shown, gallery, found.confusion)
     write_file(run.path / "README.md", model_card(results, config, path=str(run.path)).encode())
     # Last, because it is what says that the run is finished.
     run.write_json("metrics.json", results)
@@ -107,22 +108,44 @@ def _about(
     }
 
 
-def _draw(run: RunFolder, model: Model, shown: Assessed, confusion: np.ndarray) -> None:
+def _draw(
+    run: RunFolder, model: Model, shown: Assessed, gallery: ImageSet, confusion: np.ndarray
+) -> None:
     run.report.mkdir(exist_ok=True)
     names, labels = model.bank.names, shown.labels
     means = np.stack([_mean(shown.embeddings[labels == k]) for k in range(len(names))])
     draw_gram(model.bank.vectors, means, names, run.report / "gram.png")
     draw_confusion(confusion, names, run.report / "confusion.png")
     draw_curves(run.records(), run.report / "curves.png")
+    draw_recorded(model.bank.provenance["source"], run.report / "trade_off.png")
     images = shown.images.images
     if images.dtype == torch.uint8:
-        near = shown.among.search(shown.embeddings, NUM_SHOWN, exclude=np.arange(len(labels)))
-        path = run.report / "gallery.png"
-        draw_gallery(images.numpy(), labels, near.ids, near.cosines, names, path, seed=0)
+        _draw_gallery(run, model, shown, gallery)
     elif images.shape[1] == 3:
         (weight,) = model.encoder.backbone.parameters()
         weights = weight.detach().numpy()
         draw_toy(images.numpy(), labels, weights, model.bank.vectors, names, run.report / "toy.png")
+
+
+def _draw_gallery(run: RunFolder, model: Model, shown: Assessed, gallery: ImageSet) -> None:
+    labels = shown.labels
+    if len(np.unique(labels)) < len(labels):
+        found = shown.images
+        near = shown.among.search(shown.embeddings, NUM_SHOWN, exclude=np.arange(len(labels)))
+    else:
+        # Every image is alone in its class: the others hold no right neighbour, the gallery may.
+        found = gallery
+        near = shown.index.search(shown.embeddings, NUM_SHOWN)
+    draw_gallery(
+        shown.images.images.numpy(),
+        labels,
+        near.ids,
+        near.cosines,
+        model.bank.names,
+        run.report / "gallery.png",
+        found_images=found.images.numpy(),
+        found_labels=found.labels.numpy(),
+    )
 
 
 def _mean(rows: np.ndarray) -> np.ndarray:

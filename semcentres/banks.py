@@ -17,7 +17,7 @@ from centre_builders.protocol import CentreBuilder
 from centre_builders.prototypes import Prototypes
 from centre_builders.taxonomy import Parents
 from semcentres.components import build
-from semcentres.evaluation.report import draw_bank
+from semcentres.evaluation.report import draw_bank, draw_recorded
 from semcentres.recipe import make_source
 from semcentres.settings import CentresConfig, CentresSettings
 
@@ -53,7 +53,9 @@ def centres(config: CentresConfig) -> CentreBank | Audit:
     if config.out is not None:
         bank.save(Path(config.out))
     if config.report is not None:
-        draw_bank(bank.vectors, bank.names, Path(config.report) / "bank.png")
+        report = Path(config.report)
+        draw_bank(bank.vectors, bank.names, report / "bank.png")
+        draw_recorded(bank.provenance["source"], report / "trade_off.png")
     return bank
 
 

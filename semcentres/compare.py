@@ -8,7 +8,6 @@ and the same seeds, each in a run folder of its own. So a stopped comparison goe
 
 import json
 import logging
-import os
 import re
 import statistics
 import time
@@ -16,15 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
-from unittest.mock import patch
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from centre_builders.artefact import write_file, write_json
 from centre_builders.errors import UsageError
+from centre_builders.text_cache import nothing_cached
 from semcentres.banks import make_bank
 from semcentres.compose import compose_settings
 from semcentres.evaluation.report import draw_comparison
@@ -140,7 +138,7 @@ def build_seconds(config: TrainConfig) -> float:
     kept = Path(str(config.run_dir)) / "build.json"
     if not kept.is_file():
         source = make_source(config.data)
-        with TemporaryDirectory() as empty, patch.dict(os.environ, {"SEMCENTRES_CACHE": empty}):
+        with nothing_cached():
             begun = time.monotonic()
             make_bank(config.centres, source.class_names, seed=config.seed, tree=source.parents)
             write_json(kept, {"seconds": time.monotonic() - begun})

@@ -37,7 +37,9 @@ class Encoder(nn.Module):
         return F.normalize(raw.float(), dim=-1)
 
 
-def small_conv(*, channels: int, dimension: int, width: int = 32) -> nn.Sequential:
+def small_conv(
+    *, channels: int, dimension: int, width: int = 32, hidden: int | None = None
+) -> nn.Sequential:
     """Return a three-layer convolutional backbone; width 32 has about 100,000 parameters.
 
     Two strided layers take 28 pixels to 7, which is what makes it fast on a CPU; any size of
@@ -47,15 +49,23 @@ def small_conv(*, channels: int, dimension: int, width: int = 32) -> nn.Sequenti
         channels: channels of the images.
         dimension: D.
         width: channels of the first layer; the others have 2 and 4 times as many.
+        hidden: width of a hidden layer before the last; None has none. Centres of many classes
+            whose angles are given need it more than centres with an axis a class, which the last
+            layer can turn as it likes.
     """
     widths = (width, 2 * width, 4 * width)
+    if hidden is None:
+        head: list[nn.Module] = [nn.Linear(widths[2], dimension)]
+    else:
+        inner = [nn.Linear(widths[2], hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()]
+        head = [*inner, nn.Linear(hidden, dimension)]
     return nn.Sequential(
         *_block(channels, widths[0], kernel=5, stride=2),
         *_block(widths[0], widths[1], kernel=3, stride=2),
         *_block(widths[1], widths[2], kernel=3, stride=1),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-        nn.Linear(widths[2], dimension),
+        *head,
     )
 
 

@@ -2,9 +2,14 @@
 
 import numpy as np
 
-from centre_builders.taxonomy import Taxonomy, lcs_height_similarity, lcs_heights
+from centre_builders.taxonomy import Taxonomy, lcs_heights, similarity_of
 from semcentres.data.source import Source
-from semcentres.evaluation.hierarchy import class_precision_at, image_precision, mistake_severity
+from semcentres.evaluation.hierarchy import (
+    class_precision_at,
+    hierarchical_distance_at,
+    image_precision,
+    mistake_severity,
+)
 from semcentres.index import nearest_centres
 from semcentres.measure import Assessed, Results
 from semcentres.model import Model
@@ -18,14 +23,14 @@ def by_hierarchy(model: Model, shown: Assessed, source: Source) -> Results:
 
     `hp_images_at_5` ranks images (Barz and Denzler 2019), `hp_classes_at_5` ranks classes
     (Bertinetto et al. 2020); see `evaluation.hierarchy`. Distances are heights of the lowest
-    common ancestor.
+    common ancestor, which Bertinetto et al. call ILSVRC's.
     """
     if source.parents is None:
         return {}
     taxonomy, labels = Taxonomy.from_parents(source.parents), shown.labels
     rows = taxonomy.rows_of(model.bank.names)
     distances = lcs_heights(taxonomy, rows)
-    similarity = lcs_height_similarity(taxonomy, rows)
+    similarity = similarity_of(distances, taxonomy)
     num = min(max(RANKS), len(rows))
     ranked = nearest_centres(shown.embeddings, model.bank.vectors, num).ids
     results: Results = {}
@@ -35,6 +40,8 @@ def by_hierarchy(model: Model, shown: Assessed, source: Source) -> Results:
     ranks = tuple(rank for rank in RANKS if rank <= num)
     at = class_precision_at(similarity, ranked, labels, ranks=ranks)
     results |= {f"hp_classes_at_{rank}": value for rank, value in at.items()}
+    far = hierarchical_distance_at(distances, ranked, labels, ranks=ranks)
+    results |= {f"hierarchical_distance_at_{rank}": value for rank, value in far.items()}
     most = min(AHP_RANK, len(labels) - 1)
     own = np.arange(len(labels))
     blocks = shown.among.search_blocks(shown.embeddings, most, exclude=own)

@@ -1,6 +1,5 @@
-"""What a person sees of an audit of class names: two tables and a verdict; or JSON."""
+"""What a person sees of an audit of class names: two tables and a verdict."""
 
-import json
 import unicodedata
 from collections.abc import Sequence
 
@@ -22,11 +21,6 @@ def show(audit: Audit) -> None:
     _print_findings(console, audit.findings)
     faults = "1 fault" if audit.num_faults == 1 else f"{audit.num_faults} faults"
     console.print("safe to train" if audit.safe else f"not safe: {faults}")
-
-
-def as_json(audit: Audit) -> str:
-    """Return the audit as JSON in ASCII, which holds any name."""
-    return json.dumps(audit.to_json(), indent=1)
 
 
 def literal(text: str) -> Text:

@@ -1,6 +1,6 @@
 """The retrieval gallery: queries beside their nearest neighbours.
 
-Dimensions: N images of C channels, H x W; Q = N queries, k neighbours.
+Dimensions: N queries, M images that they are looked for in, C channels, H x W, k neighbours.
 """
 
 from collections.abc import Sequence
@@ -32,6 +32,8 @@ def draw_gallery(
     names: Sequence[str],
     path: Path,
     *,
+    found_images: UInt8[np.ndarray, "M C H W"],
+    found_labels: Int[np.ndarray, " M"],
     seed: int = 0,
     columns: int = 8,
     rows: int = 3,
@@ -39,12 +41,14 @@ def draw_gallery(
     """Draw the best, the worst and some random queries with their neighbours.
 
     Args:
-        images: grey or RGB.
+        images: the queries, grey or RGB.
         labels: rows of `names`.
-        ids: neighbours of each image among the others, best first.
+        ids: rows of `found_images` near each query, best first.
         cosines: of these neighbours.
         names: of the classes.
         path: of the PNG.
+        found_images: what was searched; the queries themselves where each was left out.
+        found_labels: rows of `names`.
         seed: of the random queries.
         columns: neighbours shown, at most k.
         rows: queries of each kind, at most N; of the best and worst each of another class if
@@ -56,7 +60,7 @@ def draw_gallery(
     if images.shape[1] not in (1, 3):
         raise InputError(f"images have {images.shape[1]} channels, wanted 1 (grey) or 3 (RGB)")
     ids, cosines = ids[:, :columns], cosines[:, :columns]
-    right = labels[ids] == labels[:, None]
+    right = found_labels[ids] == labels[:, None]
     chosen = choose_queries(right, cosines, labels, rows, seed)
     width = PITCH_X * (1 + ids.shape[1]) + 0.3
     height = sum(HEADING + PITCH_Y * len(queries) for queries in chosen.values())
@@ -68,8 +72,8 @@ def draw_gallery(
         for query in queries:
             _draw_query(figure, top, images[query], short(names[labels[query]], 14))
             for place, (id_, cosine) in enumerate(zip(ids[query], cosines[query], strict=True)):
-                cell = _cell(figure, top, place + 1, images[id_])
-                _judge(cell, bool(right[query, place]), names[labels[id_]], float(cosine))
+                cell = _cell(figure, top, place + 1, found_images[id_])
+                _judge(cell, bool(right[query, place]), names[found_labels[id_]], float(cosine))
             top -= PITCH_Y
     save(figure, path)
 

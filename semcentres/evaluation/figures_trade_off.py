@@ -1,7 +1,7 @@
 """The picture of what separating centres costs in meaning."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,18 @@ def draw_trade_off(points: Sequence[Point], path: Path, *, asked: float | None =
                 color=GREY,
             )
     save(figure, path)
+
+
+def draw_recorded(source: Mapping[str, Any], path: Path) -> None:
+    """Draw the trade-off that a bank's builder recorded, if it is one that records one.
+
+    Args:
+        source: what the builder wrote of its source.
+        path: of the PNG.
+    """
+    if "trade_off" in source:
+        points = [Point(**point) for point in source["trade_off"]]
+        draw_trade_off(points, path, asked=source["reached"]["cap"])
 
 
 def _draw_measure(panel: Axes, points: Sequence[Point], measure: str, colour: str) -> None:

@@ -21,8 +21,6 @@ from jaxtyping import Float, Float64, Int, Int64
 from scipy.integrate import trapezoid
 
 from centre_builders.errors import InputError
-from centre_builders.hierarchy import Hierarchy
-from centre_builders.taxonomy import lcs_heights
 
 RANKS = (1, 5, 10)
 AHP_RANK = 250
@@ -41,19 +39,6 @@ class HierarchicalRetrieval:
     precision_at: dict[int, float]
     mean_average_precision: float
     ahp_rank: int
-
-
-def taxonomy_distances(hierarchy: Hierarchy, names: Sequence[str]) -> Int64[np.ndarray, "K K"]:
-    """Return the height of each two classes' lowest common subsumer, 0 for a class and itself.
-
-    The distance of Bertinetto et al. 2020, there called ILSVRC's; see `centre_builders.taxonomy`
-    for what it is where nodes have several parents.
-
-    Raises:
-        InputError: the hierarchy lacks a name.
-    """
-    placed = hierarchy.place(names)
-    return lcs_heights(placed.taxonomy, placed.rows)
 
 
 def mistake_severity(

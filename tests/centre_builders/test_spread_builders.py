@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ from centre_builders.random_orthogonal import RandomOrthogonal
 from centre_builders.semantic_separated import SemanticSeparated
 from centre_builders.separated import Separated
 from centre_builders.simplex import Simplex
-from centre_builders.sphere import largest_cosine
+from centre_builders.sphere import largest_cosine, normalise
 from centre_builders.stored import describe_builder, rebuild
 
 
@@ -351,6 +351,17 @@ def test_a_shared_mean_is_removed() -> None:
 def test_equal_rows_are_parted() -> None:
     rows = np.eye(3)[[0, 0, 1, 2]]
     assert max(by_pairs(capped(rows, 0.3, 5).vectors)) == pytest.approx(0.3, abs=5e-3)
+
+
+def test_a_cap_is_met_by_more_rounds_and_too_few_steps_are_said() -> None:
+    """Thirty names in three tight groups, by two steps a round, then by one."""
+    rng = np.random.default_rng(0)
+    groups = rng.standard_normal((3, 8))[rng.integers(0, 3, 30)]
+    base = Given(rows=normalise(groups + 0.1 * rng.standard_normal(groups.shape)))
+    slow = SemanticSeparated(base=base, largest_cosine=0.2, dimension=24, steps=2)
+    assert max(by_pairs(slow.build(names(30), seed=0).vectors)) < 0.206
+    with pytest.raises(InputError, match=r"=0\.2 was not met in 1 steps a round; .* more .*steps"):
+        replace(slow, steps=1).build(names(30), seed=0)
 
 
 def test_descriptions_reach_the_base() -> None:

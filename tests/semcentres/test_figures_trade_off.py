@@ -1,6 +1,6 @@
 """Tests of the trade-off's picture: all points are in it, odd ones draw, none are refused."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ from PIL import Image
 
 from centre_builders.errors import InputError
 from centre_builders.trade_off import Point
-from semcentres.evaluation.figures_trade_off import draw_trade_off
+from semcentres.evaluation.figures_trade_off import draw_recorded, draw_trade_off
 
 POINTS = (
     Point(cap=None, largest_cosine=0.9, gram_error=0.0, rank_correlation=1.0),
@@ -47,6 +47,15 @@ def test_every_point_and_the_asked_cap_show(tmp_path: Path) -> None:
     seen.append(pixels(POINTS, tmp_path / "c.png", asked=0.25).tobytes())
     seen.append(pixels((replace(POINTS[0], cap=0.9), *POINTS[1:]), tmp_path / "d.png").tobytes())
     assert len(set(seen)) == 7
+
+
+def test_draws_what_a_builder_recorded_and_nothing_else(tmp_path: Path) -> None:
+    source = {"trade_off": [asdict(p) for p in POINTS], "reached": asdict(POINTS[1])}
+    draw_recorded(source, tmp_path / "a.png")
+    draw_recorded({"model": "x"}, tmp_path / "b.png")
+    assert not (tmp_path / "b.png").exists()
+    pixels(POINTS, tmp_path / "c.png", asked=0.5)
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "c.png").read_bytes()
 
 
 def test_refuses_no_points(tmp_path: Path) -> None:

@@ -2,35 +2,25 @@
 
 from collections.abc import Iterator
 from itertools import permutations
-from pathlib import Path
 
 import numpy as np
 import pytest
 
 from centre_builders.errors import InputError
-from centre_builders.hierarchy import Hierarchy
 from semcentres.evaluation.hierarchy import (
     class_precision_at,
     hierarchical_distance_at,
     image_precision,
     mistake_severity,
-    taxonomy_distances,
 )
 from semcentres.index import Index
 
-NAMES = ["cat", "dog", "carp", "boot", "sandal"]
+# cat, dog; carp; boot, sandal
 DISTANCES = np.array(
     [[0, 1, 2, 3, 3], [1, 0, 2, 3, 3], [2, 2, 0, 3, 3], [3, 3, 3, 0, 1], [3, 3, 3, 1, 0]]
 )
 SIMILARITY = 1 - DISTANCES / 3
 LABELS = np.repeat([0, 1, 2, 3, 4], [9, 4, 6, 1, 7])
-
-
-@pytest.fixture
-def tree(tmp_path: Path) -> Hierarchy:
-    path = tmp_path / "tree.yaml"
-    path.write_text("animal:\n  mammal: [cat, dog]\n  fish: [carp]\nshoe: [boot, sandal]\n")
-    return Hierarchy(tree=str(path))
 
 
 def ranking(seed: int, labels: np.ndarray) -> np.ndarray:
@@ -57,13 +47,6 @@ def by_hand(ids: np.ndarray, labels: np.ndarray, ks: tuple[int, ...], ahp: int) 
         area = sum((curve[k] + curve[k + 1]) / 2 for k in range(ahp - 1)) / ahp
         totals += [*(curve[k - 1] for k in ks), area]
     return list(totals / len(labels))
-
-
-def test_distances_are_heights_of_common_ancestors(tree: Hierarchy) -> None:
-    np.testing.assert_array_equal(taxonomy_distances(tree, NAMES), DISTANCES)
-    order = [3, 0, 4, 2, 1]
-    moved = taxonomy_distances(tree, [NAMES[i] for i in order])
-    np.testing.assert_array_equal(moved, DISTANCES[np.ix_(order, order)])
 
 
 def test_severity_is_the_mean_over_mistakes_only() -> None:

@@ -47,7 +47,8 @@ def gallery(channels: int, path: Path, num: int = 9) -> None:
     images = RNG.integers(0, 256, (num, channels, 5, 4)).astype(np.uint8)
     ids = np.array([[j for j in range(num) if j != i] for i in range(num)])
     cosines = np.sort(RNG.uniform(-1, 1, ids.shape).astype(np.float32))[:, ::-1]
-    draw_gallery(images, np.arange(num) % 3, ids, cosines, names(3), path, columns=4)
+    labels, found = np.arange(num) % 3, {"found_images": images, "found_labels": np.arange(num) % 3}
+    draw_gallery(images, labels, ids, cosines, names(3), path, columns=4, **found)
 
 
 def curves(num: int, path: Path) -> None:
