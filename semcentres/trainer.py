@@ -207,6 +207,8 @@ class Trainer:
             unlabelled=(*taught, *embedded[len(labelled) :]),
             centres=task.centres,
             progress=step / self.settings.steps,
+            labelled_rows=labelled_rows,
+            unlabelled_rows=unlabelled_rows,
         )
 
     def _views(self, rows: Tensor, step: int, stream: str) -> list[Tensor]:

@@ -21,6 +21,8 @@ class EmbeddedBatch:
             trainer has a teacher, the first view is the teacher's and has no gradient.
         centres: unit rows [K D].
         progress: share of the training that is done, in [0, 1).
+        labelled_rows: rows of the labelled images in the training set.
+        unlabelled_rows: the same of the unlabelled ones.
     """
 
     labelled: tuple[Float[Tensor, "L D"], ...]
@@ -28,6 +30,8 @@ class EmbeddedBatch:
     unlabelled: tuple[Float[Tensor, "U D"], ...]
     centres: Float[Tensor, "K D"]
     progress: float
+    labelled_rows: Int[Tensor, " L"]
+    unlabelled_rows: Int[Tensor, " U"]
 
 
 @runtime_checkable

@@ -51,10 +51,10 @@ def test_gradient_reaches_the_embeddings_alone(batch: tuple[Tensor, Tensor, Tens
 def test_module_is_the_mean_over_images_and_views(batch: tuple[Tensor, Tensor, Tensor]) -> None:
     z, c, y = (x.float() if x.is_floating_point() else x for x in batch)
     other = F.normalize(z + 0.3, dim=1)
-    loss = CentreSoftmax(sharpness=4.0)(EmbeddedBatch((z, other), y, (), c, 0.0))["loss"]
+    loss = CentreSoftmax(sharpness=4.0)(EmbeddedBatch((z, other), y, (), c, 0.0, y, y[:0]))["loss"]
     both = [centre_softmax(view, c, y, temperature=0.25).mean() for view in (z, other)]
     torch.testing.assert_close(loss, sum(both) / 2)
-    empty = EmbeddedBatch((z[:0].requires_grad_(),), y[:0], (), c, 0.0)
+    empty = EmbeddedBatch((z[:0].requires_grad_(),), y[:0], (), c, 0.0, y[:0], y[:0])
     nothing = CentreSoftmax()(empty)["loss"]
     assert nothing == 0
     assert nothing.requires_grad

@@ -34,6 +34,8 @@ def batch() -> EmbeddedBatch:
         unlabelled=(unit(6, 3, seed=2), unit(6, 3, seed=3)),
         centres=unit(4, 3, seed=4),
         progress=0.5,
+        labelled_rows=torch.arange(5),
+        unlabelled_rows=torch.arange(5, 11),
     )
 
 
@@ -130,7 +132,8 @@ def test_empty_half_costs_nothing_and_stays_in_the_graph(
 ) -> None:
     empty = tuple(torch.zeros(0, 3, dtype=torch.float64, requires_grad=True) for _ in range(2))
     labels = batch.labels[:0] if which == "labelled" else batch.labels
-    batch = replace(batch, labels=labels, **{which: empty})
+    gone = {which: empty, f"{which}_rows": torch.arange(0)}
+    batch = replace(batch, labels=labels, **gone)
     terms = ClusterEnergy(tie=tie, balance_weight=1.0, balance_targets=True)(batch)
     assert terms["loss"].isfinite()
     assert terms[which] == 0
