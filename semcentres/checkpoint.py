@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 STATE = "state.pt"
 
-Record = dict[str, int | float]
+Record = dict[str, Any]  # step and numbers; a list of numbers goes to metrics.jsonl alone
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ class RunFolder:
                 file.write(json.dumps(record) + "\n")
                 file.flush()
                 for name, value in record.items():
-                    if name != "step":
+                    if name != "step" and not isinstance(value, list):
                         board.add_scalar(name, value, record["step"])
 
             yield append

@@ -54,18 +54,13 @@ def small_conv(
             layer can turn as it likes.
     """
     widths = (width, 2 * width, 4 * width)
-    if hidden is None:
-        head: list[nn.Module] = [nn.Linear(widths[2], dimension)]
-    else:
-        inner = [nn.Linear(widths[2], hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU()]
-        head = [*inner, nn.Linear(hidden, dimension)]
     return nn.Sequential(
         *_block(channels, widths[0], kernel=5, stride=2),
         *_block(widths[0], widths[1], kernel=3, stride=2),
         *_block(widths[1], widths[2], kernel=3, stride=1),
         nn.AdaptiveAvgPool2d(1),
         nn.Flatten(),
-        *head,
+        *_head(widths[2], hidden, dimension),
     )
 
 
@@ -88,6 +83,13 @@ def torchvision_model(*, channels: int, dimension: int, name: str = "resnet18") 
         raise ValueError(f"{name} takes 3 channels, the images have {channels}")
     model: nn.Module = models.get_model(name, weights=None, num_classes=dimension)
     return model
+
+
+def _head(inputs: int, hidden: int | None, outputs: int) -> list[nn.Module]:
+    if hidden is None:
+        return [nn.Linear(inputs, outputs)]
+    inner = [nn.Linear(inputs, hidden, bias=False), nn.BatchNorm1d(hidden), nn.ReLU(inplace=True)]
+    return [*inner, nn.Linear(hidden, outputs)]
 
 
 def _block(inputs: int, outputs: int, *, kernel: int, stride: int) -> list[nn.Module]:

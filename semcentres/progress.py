@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Mapping
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -38,9 +39,10 @@ class Progress:
         """Leave the last state on the screen."""
         self._bar.stop()
 
-    def show(self, done: int, numbers: Mapping[str, int | float], **more: float) -> None:
+    def show(self, done: int, numbers: Mapping[str, Any], **more: float) -> None:
         """Show the numbers of a step."""
-        shown = {k: v for k, v in {**numbers, **more}.items() if k != "step"}
+        numbers = {**numbers, **more}
+        shown = {k: v for k, v in numbers.items() if k != "step" and not isinstance(v, list)}
         text = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
         self._bar.update(self._task, completed=done, description=text)
         if self._bar.disable:

@@ -47,6 +47,7 @@ class TrainerSettings:
     ema_decay: float = 0.99  # of the averaged encoder, which is the one that is kept
     teacher: bool = False  # the averaged encoder embeds the first view of unlabelled images
     log_every: int = 50
+    assignment_every: int = 0  # steps between two looks at all unlabelled images; 0: none
     checkpoint_every: int = 500
     device: str = "auto"  # auto, cpu, cuda, mps
     devices: int = 1  # processes of this node, under torchrun

@@ -7,8 +7,7 @@ an uninterrupted one on the same machine and number of threads.
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -19,38 +18,19 @@ from torch.optim.swa_utils import AveragedModel
 
 from centre_builders.errors import NumericError
 from semcentres.checkpoint import Record, RunFolder
-from semcentres.data.source import ImageSet
-from semcentres.data.stream import Stream
+from semcentres.embedding import embed
 from semcentres.hardware import make_fabric
 from semcentres.interrupt import Stopped, interrupts
 from semcentres.objectives.batch import EmbeddedBatch, Objective
+from semcentres.objectives.memory import Memory, Remembering
 from semcentres.progress import Progress
 from semcentres.randomness import generator
+from semcentres.schedule import learning_rate_factor, moving_average
 from semcentres.settings import TrainerSettings
-from semcentres.views import View
+from semcentres.task import Task
+from semcentres.watch import AssignmentWatch
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Task:
-    """What a run trains on; all of it arrives from outside.
-
-    Args:
-        images: the training images; they stay on the training device.
-        labelled: stream of their labelled rows.
-        unlabelled: stream of their unlabelled rows; may be empty.
-        views: one random view or more; every image of a batch is seen through each.
-        centres: unit rows [K D].
-        seed: of all draws.
-    """
-
-    images: ImageSet
-    labelled: Stream
-    unlabelled: Stream
-    views: Sequence[View]
-    centres: Tensor
-    seed: int
 
 
 class Trainer:
@@ -66,17 +46,21 @@ class Trainer:
         self.settings = settings
         self.fabric = make_fabric(settings)
         device = self.fabric.device
-        self.task = _on_device(task, device)
+        self.task = task.on(device)
         self.objective = objective.to(device) if isinstance(objective, nn.Module) else objective
         encoder = encoder.to(device).to(memory_format=torch.channels_last)
         average = partial(moving_average, decay=settings.ema_decay)
         self.teacher = AveragedModel(encoder, multi_avg_fn=average, use_buffers=True)
         self.teacher.requires_grad_(requires_grad=False).eval()
+        learnt = [*encoder.parameters()]
+        if isinstance(self.objective, nn.Module):
+            learnt += self.objective.parameters()
         optimiser = torch.optim.AdamW(
-            encoder.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+            learnt, lr=settings.learning_rate, weight_decay=settings.weight_decay
         )
         rate = partial(learning_rate_factor, num_steps=settings.steps, warmup=settings.warmup_steps)
         self.scheduler = LambdaLR(optimiser, rate)
+        self.watch = AssignmentWatch()
         self.raw_encoder = encoder
         self.encoder, self.optimiser = self.fabric.setup(encoder, optimiser)
 
@@ -113,8 +97,9 @@ class Trainer:
                 terms = self.step(step)
                 done = step + 1
                 last = done == settings.steps
-                if done % settings.log_every == 0 or last:
-                    record = self._record(done, terms)
+                watched = self._watch(done)
+                if done % settings.log_every == 0 or last or watched:
+                    record = self._record(done, terms) | watched
                     append(record)
                     rate = (done - start) * self._batch_size() / (time.monotonic() - clock)
                     progress.show(done, record, images_per_second=rate)
@@ -132,6 +117,8 @@ class Trainer:
         """Do one optimiser step, counted from 0, and return the objective's terms."""
         # Layers that draw (dropout) use the global generator: it too depends on (seed, step).
         torch.manual_seed(generator(self.task.seed, step, "layers").initial_seed())
+        if isinstance(self.objective, Remembering):
+            self.objective.before_step(step, self.remember)
         terms = self.objective(self._embedded_batch(step))
         self.optimiser.zero_grad()
         self.fabric.backward(terms["loss"])
@@ -139,6 +126,18 @@ class Trainer:
         self.scheduler.step()
         self.teacher.update_parameters(self.raw_encoder)
         return terms
+
+    def _watch(self, done: int) -> Record:
+        every = self.settings.assignment_every
+        return self.watch.look(self.remember()) if every and done % every == 0 else {}
+
+    def remember(self) -> Memory:
+        """Return all training images as the averaged encoder sees them now."""
+        task = self.task
+        with self.fabric.autocast():
+            embeddings = embed(self.teacher.module, task.images.images)
+        rows = torch.from_numpy(embeddings).to(self.fabric.device)
+        return Memory(rows, task.known_labels(), task.used(), task.centres, task.seed)
 
     def save(self, run: RunFolder, *, step: int, about: Mapping[str, Any]) -> None:
         """Write a checkpoint; never one with a weight that is not finite."""
@@ -166,6 +165,7 @@ class Trainer:
             "teacher": self.teacher,
             "optimiser": self.optimiser,
             "scheduler": self.scheduler,
+            "watch": self.watch,
         }
         if isinstance(self.objective, nn.Module):
             parts["objective"] = self.objective
@@ -225,32 +225,3 @@ class Trainer:
         with self.fabric.autocast():
             embeddings: Tensor = self.teacher(inputs)
         return embeddings
-
-
-@torch.no_grad()
-def moving_average(
-    averaged: Sequence[Tensor], current: Sequence[Tensor], num_averaged: Tensor, *, decay: float
-) -> None:
-    """Move the averaged tensors towards the current ones, in place.
-
-    The decay is min(decay, (1 + n) / (10 + n)) after n steps (the warm-up of TensorFlow's
-    ExponentialMovingAverage), so that a short run's average forgets the first random weights.
-    """
-    share = 1 - ((1 + num_averaged) / (10 + num_averaged)).clamp(max=decay)
-    for mean, value in zip(averaged, current, strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, share.to(mean.dtype))
-        else:
-            mean.copy_(value)
-
-
-def learning_rate_factor(step: int, *, num_steps: int, warmup: int) -> float:
-    """Return the share of the learning rate at a step: linear warm-up, then cosine to 0."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, num_steps - warmup)))
-
-
-def _on_device(task: Task, device: torch.device) -> Task:
-    images = ImageSet(task.images.images.to(device), task.images.labels.to(device))
-    return replace(task, images=images, centres=task.centres.to(device))

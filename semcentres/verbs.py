@@ -36,7 +36,8 @@ from semcentres.recipe import (
 )
 from semcentres.settings import EmbedConfig, EvaluateConfig, TrainConfig
 from semcentres.softmin import nearest
-from semcentres.trainer import Task, Trainer
+from semcentres.task import Task
+from semcentres.trainer import Trainer
 
 log = logging.getLogger(__name__)
 

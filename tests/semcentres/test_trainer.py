@@ -22,9 +22,11 @@ from semcentres.data.split import split_labels
 from semcentres.data.stream import Stream
 from semcentres.encoder import Encoder, small_conv
 from semcentres.objectives.cluster_energy import ClusterEnergy
+from semcentres.schedule import learning_rate_factor
 from semcentres.settings import TrainerSettings
 from semcentres.softmin import nearest
-from semcentres.trainer import Task, Trainer, learning_rate_factor
+from semcentres.task import Task
+from semcentres.trainer import Trainer
 from semcentres.views import RandomView, plain
 
 QUICK = TrainerSettings(
@@ -266,3 +268,34 @@ def test_balance_is_what_keeps_the_classes_apart(tmp_path: Path) -> None:
     """Below the safe temperature, the seed's two terms alone still send all to one centre."""
     assert largest_share(ClusterEnergy(balance_weight=0.0), tmp_path / "without") > 0.9
     assert largest_share(ClusterEnergy(), tmp_path / "with") < 0.5
+
+
+def test_assignments_of_all_unlabelled_images_are_watched(tmp_path: Path, uninterrupted) -> None:  # noqa: ANN001
+    """Every third step, across a kill; the look is no part of the training."""
+    settings = replace(QUICK, assignment_every=3)
+    run = RunFolder(tmp_path)
+    dying = make_trainer(settings)
+    stop_before(dying, 8)
+    with pytest.raises(Kill):
+        dying.fit(run, about=ABOUT)
+    trainer = make_trainer(settings)
+    trainer.fit(run, about=ABOUT)
+    assert torch.equal(
+        weights(trainer)["encoder.backbone.0.0.weight"],
+        uninterrupted[0]["encoder.backbone.0.0.weight"],
+    )
+    looks = [record for record in run.records() if "assigned" in record]
+    assert [look["step"] for look in looks] == [3, 6, 9, 12]
+    whole = RunFolder(tmp_path / "whole")
+    make_trainer(settings).fit(whole, about=ABOUT)
+    assert run.records() == whole.records()
+    memory = trainer.remember()
+    rows = trainer.task.unlabelled.rows
+    ids = nearest(memory.embeddings[rows], trainer.task.centres)
+    assert looks[-1]["assigned"] == torch.bincount(ids, minlength=10).tolist()
+    assert looks[-1]["assignment_largest"] == max(looks[-1]["assigned"]) / len(rows)
+    assert looks[0]["assignment_churn"] == 1
+    assert 0 < looks[-1]["assignment_churn"] < 1
+    assert trainer.watch.look(memory)["assignment_churn"] == 0
+    assert memory.labels[trainer.task.labelled.rows].min() >= 0
+    assert (memory.labels[rows] == -1).all()
