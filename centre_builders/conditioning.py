@@ -32,6 +32,7 @@ class Fitted:
         matrix: None is the identity, cut or padded with zeros to `dimension`.
         dimension: d.
         order: for a step that reorders the rows it was fitted on; nothing for new ones.
+        own_share: for a step that gives each row it was fitted on an axis; nothing for new ones.
     """
 
     step: str
@@ -40,6 +41,16 @@ class Fitted:
     offset: Float[np.ndarray, " D"] | None = None
     matrix: Float[np.ndarray, "D d"] | None = None
     order: np.ndarray | None = None
+    own_share: float = 0.0
+
+    def apply_to_fitted(self, vectors: Float[np.ndarray, "K D"]) -> Float[np.ndarray, "K d"]:
+        """Return what becomes of the rows that it was fitted on."""
+        moved = self.apply(vectors)
+        if self.own_share:
+            own = np.arange(len(moved))
+            moved *= np.sqrt(1 - self.own_share)
+            moved[own, vectors.shape[1] + own] = np.sqrt(self.own_share)
+        return moved if self.order is None else moved[self.order]
 
     def apply(self, vectors: Float[np.ndarray, "K D"]) -> Float[np.ndarray, "K d"]:
         """Return rows of any length."""
@@ -116,6 +127,29 @@ class Whiten:
 
 
 @dataclass(frozen=True)
+class OwnAxes:
+    """Give each class an axis of its own beside its meaning.
+
+    The cosine of two classes becomes (1 - share) times what it was: near-synonyms can be told
+    apart, and the order of the cosines stays. It is the sum of text centres and one-hot ones,
+    except that a class that is added later has no axis of its own, only its meaning: images of
+    trained classes are told apart by all dimensions, images of new ones by the meaning.
+
+    Args:
+        share: of a centre's squared length, in (0, 1).
+    """
+
+    share: float
+
+    def fit(self, vectors: Float[np.ndarray, "K D"]) -> Fitted:
+        """Return the fitted step."""
+        if not 0 < self.share < 1:
+            raise InputError(f"own_axis={self.share} must be between 0 and 1; try 0.5")
+        width = vectors.shape[1] + len(vectors)
+        return Fitted("own_axes", width, {"share": self.share}, own_share=self.share)
+
+
+@dataclass(frozen=True)
 class ChangeDimension:
     """Change the width: more dimensions are zeros, fewer are the leading principal ones.
 
@@ -181,8 +215,7 @@ def condition(
     for step in steps:
         # The first step sees raw rows: the mean of the vectors, not that of their directions.
         fitted.append(step.fit(rows))
-        moved = fitted[-1].apply(rows)
-        rows = _unit(moved if fitted[-1].order is None else moved[fitted[-1].order], names, fitted)
+        rows = _unit(fitted[-1].apply_to_fitted(rows), names, fitted)
     return rows if steps else _unit(rows, names, ()), tuple(fitted)
 
 

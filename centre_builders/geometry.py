@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
 from centre_builders.sphere import BLOCK
 
@@ -143,31 +143,40 @@ def _holds(
     temperature: float,
 ) -> bool:
     return all(
-        _attracted(unit, starts[i : i + BLOCK], nudge[i : i + BLOCK], temperature).all()
+        _attract(unit, starts[i : i + BLOCK], nudge[i : i + BLOCK], temperature)
         for i in range(0, len(starts), BLOCK)
     )
 
 
-def _attracted(
+def _attract(
     unit: Float[np.ndarray, "K d"],
     rows: np.ndarray,
     nudge: Float[np.ndarray, "S d"],
     temperature: float,
-) -> Bool[np.ndarray, " S"]:
-    """Return which centres the mean-shift map leads back to."""
+) -> bool:
+    """Return whether the mean-shift map leads back to all of these centres.
+
+    It climbs steadily, so a start that has left its centre is given up, and one that rests is
+    not moved further.
+    """
     # In the rows' own precision, or numpy would copy a very large bank at every product.
     z = _unit(unit[rows] + nudge).astype(unit.dtype)
     tolerance = 1e-9 if unit.dtype == np.float64 else 1e-6
-    for _ in range(ITERATIONS):
+    for step in range(ITERATIONS):
         cosines = z @ unit.T
-        weights = np.exp((2 / temperature) * (cosines - cosines.max(axis=1, keepdims=True)))
-        moved = _unit(weights @ unit)
-        change = np.abs(moved - z).max()
+        each = np.arange(len(rows))
+        nearest, own = cosines.argmax(axis=1), cosines[each, rows]
+        # The nudge alone may take the start of a wide bank further than it then comes to rest.
+        if step > 1 and ((nearest != rows) | (own < 0.9)).any():
+            return False
+        moved = _unit(np.exp((2 / temperature) * (cosines - cosines[each, nearest, None])) @ unit)
+        moving = np.abs(moved - z).max(axis=1) >= tolerance
+        if not moving.any() and step > 1:
+            return True
+        if step > 1:
+            moved, rows = moved[moving], rows[moving]
         z = moved
-        if change < tolerance:
-            break
-    cosines = z @ unit.T
-    return np.asarray((cosines.argmax(axis=1) == rows) & ((z * unit[rows]).sum(axis=1) >= 0.9))
+    return True
 
 
 def _starts(num: int) -> np.ndarray:

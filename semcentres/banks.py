@@ -11,7 +11,7 @@ from centre_builders.bank import CentreBank
 from centre_builders.building import build_bank
 from centre_builders.changes import add, close_pairs, rename, retire
 from centre_builders.class_names import ClassNames, check_class_names, read_class_names
-from centre_builders.conditioning import Assign, RemoveDirections, Step, Whiten
+from centre_builders.conditioning import Assign, OwnAxes, RemoveDirections, Step, Whiten
 from centre_builders.errors import InputError, UsageError
 from centre_builders.protocol import CentreBuilder
 from centre_builders.prototypes import Prototypes
@@ -153,6 +153,8 @@ def steps(settings: CentresSettings, names: Sequence[str]) -> list[Step]:
         planned.append(RemoveDirections(settings.remove_directions))
     if settings.whiten is not None:
         planned.append(Whiten(settings.whiten))
+    if settings.own_axis is not None:
+        planned.append(OwnAxes(settings.own_axis))
     if settings.assign_to is not None:
         means = Prototypes(embeddings=settings.assign_to).build(names, seed=0)
         planned.append(Assign(means.vectors))

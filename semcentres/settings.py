@@ -30,6 +30,7 @@ class CentresSettings:
     remove_mean: bool | None = None  # None: where the vectors come from text
     remove_directions: int = 0  # principal directions to project out, after the mean
     whiten: float | None = None  # shrinkage of a whitening, above 0; None does not whiten
+    own_axis: float | None = None  # share of each centre that is an axis of its own, in (0, 1)
     assign_to: str | None = None  # folder of `embed`: each class gets the centre nearest its images
     descriptions: dict[str, str] | None = None  # class name -> text to read in its place
 

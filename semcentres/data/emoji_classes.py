@@ -42,6 +42,7 @@ RENAMED = {
     "pistol": "water pistol",
     "playing card black joker": "joker playing card",
     "police cars revolving light": "police car light",
+    "pushpin": "push pin",
     "right-pointing magnifying glass": "magnifying glass tilted right",
     "silhouette of japan": "map of japan",
     "smoking": "cigarette",

@@ -9,6 +9,7 @@ from centre_builders.building import build_bank
 from centre_builders.conditioning import (
     Assign,
     ChangeDimension,
+    OwnAxes,
     RemoveDirections,
     RemoveMean,
     Step,
@@ -36,6 +37,22 @@ def test_mean_is_removed_before_the_projection() -> None:
 def test_one_class_has_no_mean_to_remove() -> None:
     with pytest.raises(InputError, match=r"'cat' is zero after remove_mean"):
         build_bank(Word2Vec(), ["cat"], remove_mean=True)
+
+
+def test_own_axes_scale_all_cosines_and_new_classes_have_none() -> None:
+    rows, new = unit(RNG.standard_normal((5, 4))), unit(RNG.standard_normal((2, 4)))
+    moved, fitted = condition(rows, "abcde", [OwnAxes(0.3), ChangeDimension(11)])
+    assert moved.shape == (5, 11)
+    np.testing.assert_allclose(moved @ moved.T, 0.7 * rows @ rows.T + 0.3 * np.eye(5), atol=1e-12)
+    later = apply(new, "xy", fitted)
+    np.testing.assert_allclose(later @ later.T, new @ new.T, atol=1e-12)
+    np.testing.assert_allclose(later @ moved.T, np.sqrt(0.7) * new @ rows.T, atol=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0, -0.5])
+def test_own_axes_refuse_a_share_out_of_range(share: float) -> None:
+    with pytest.raises(InputError, match=rf"own_axis={share} must be between 0 and 1"):
+        condition(np.eye(3), "abc", [OwnAxes(share)])
 
 
 @pytest.mark.parametrize("dimension", [4, 9])

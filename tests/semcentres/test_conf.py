@@ -49,7 +49,7 @@ def test_option_composes_and_binds(group: str, option: str) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["centres=glove"], "one_hot, prototypes"),
+        (["centres=glove"], "one_hot, own_hierarchy"),
         (["nonsense=1"], "trainer, views"),
         (["trainer.step=5"], "did you mean trainer.steps?"),
         (["objective.temprature=0.1"], "did you mean objective.temperature?"),
