@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -54,23 +55,25 @@ class WeightedSum(nn.Module):
     A part of weight 0 is not computed.
 
     Args:
-        parts: by the names under which their terms are logged; one at least.
+        parts: keywords of `Part`, by the names under which their terms are logged; one at least.
 
     Raises:
-        ValueError: there is no part.
+        ValueError: there is no part, or a schedule is out of order.
     """
 
-    def __init__(self, *, parts: Mapping[str, Part]) -> None:
+    def __init__(self, *, parts: Mapping[str, Mapping[str, Any]]) -> None:
         super().__init__()
         if not parts:
-            raise ValueError("parts is empty; give one objective at least")
-        self.parts = dict(parts)
+            raise ValueError(
+                "parts is empty; give one objective at least, as"
+                " +objective@objective.parts.a.objective=nt_xent"
+            )
+        self.parts = {name: Part(**keywords) for name, keywords in parts.items()}
+        found = [(name, part.objective) for name, part in self.parts.items()]
         # The modules among them, so that parameters and states are found.
-        self.modules_of = nn.ModuleDict(
-            {n: p.objective for n, p in parts.items() if isinstance(p.objective, nn.Module)}
-        )
-        found = [part.objective.temperature for part in self.parts.values()]
-        self.temperature = max((t for t in found if t is not None), default=None)
+        self.modules_of = nn.ModuleDict({n: o for n, o in found if isinstance(o, nn.Module)})
+        soft = [objective.temperature for _, objective in found]
+        self.temperature = max((t for t in soft if t is not None), default=None)
 
     def forward(self, batch: EmbeddedBatch) -> dict[str, Tensor]:
         """Return the loss, and every active part's terms as `<part>.<term>`."""

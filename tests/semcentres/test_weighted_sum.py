@@ -48,7 +48,7 @@ class Learnt(nn.Module):
 def test_loss_is_the_weighted_sum_and_terms_are_named() -> None:
     softmax, energy = CentreSoftmax(), ClusterEnergy(temperature=0.2)
     both = WeightedSum(
-        parts={"a": Part(objective=softmax, weight=0.5), "b": Part(objective=energy)}
+        parts={"a": {"objective": softmax, "weight": 0.5}, "b": {"objective": energy}}
     )
     terms = both(batch())
     a, b = softmax(batch()), energy(batch())
@@ -67,7 +67,7 @@ def test_part_counts_between_start_and_stop(progress: float, wanted: float) -> N
 
 
 def test_switched_off_part_is_not_computed_and_the_graph_stays() -> None:
-    both = WeightedSum(parts={"a": Part(objective=CentreSoftmax(), stop=0.5)})
+    both = WeightedSum(parts={"a": {"objective": CentreSoftmax(), "stop": 0.5}})
     assert set(both(batch(0.4))) == {"loss", "a.loss"}
     terms = both(batch(0.5))
     assert set(terms) == {"loss"}
@@ -78,7 +78,7 @@ def test_switched_off_part_is_not_computed_and_the_graph_stays() -> None:
 def test_parameters_state_and_hooks_of_parts_are_found() -> None:
     learnt = Learnt()
     both = WeightedSum(
-        parts={"l": Part(objective=learnt), "s": Part(objective=CentreSoftmax(), start=0.9)}
+        parts={"l": {"objective": learnt}, "s": {"objective": CentreSoftmax(), "start": 0.9}}
     )
     assert [name for name, _ in both.named_parameters()] == ["modules_of.l.scale"]
     assert both.temperature == 0.4
