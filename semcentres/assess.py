@@ -16,6 +16,7 @@ from semcentres.evaluation.report import (
     draw_curves,
     draw_gallery,
     draw_gram,
+    draw_map,
     draw_recorded,
     draw_toy,
 )
@@ -27,15 +28,18 @@ from semcentres.measure import (
     by_distribution,
     by_neighbours,
     by_new_names,
+    by_probe,
 )
 from semcentres.measure_hierarchy import by_hierarchy
 from semcentres.model import Model
+from semcentres.recipe import labelled_images
 from semcentres.settings import TrainConfig
 from semcentres.views import View
 
 log = logging.getLogger(__name__)
 
 NUM_SHOWN = 8
+MAX_MAPPED = 20  # classes; above, colours and names are not told apart
 MAX_CONFUSION = 100  # classes; above, the matrix is drawn but not written as JSON
 
 
@@ -60,6 +64,7 @@ def assess(
         **_about(model, source, split, config, shown),
         **by_centre,
         **by_neighbours(shown, len(source.class_names)),
+        **by_probe(model, shown, labelled_images(source, split)),
         **by_distribution(model, shown, views, config.seed),
         **by_hierarchy(model, shown, source),
         **by_new_names(model, source),
@@ -117,6 +122,8 @@ def _draw(
     draw_gram(model.bank.vectors, means, names, run.report / "gram.png")
     draw_confusion(confusion, names, run.report / "confusion.png")
     draw_curves(run.records(), run.report / "curves.png")
+    if len(names) <= MAX_MAPPED:
+        draw_map(shown.embeddings, labels, model.bank.vectors, names, run.report / "map.png")
     draw_recorded(model.bank.provenance["source"], run.report / "trade_off.png")
     images = shown.images.images
     if images.dtype == torch.uint8:

@@ -37,6 +37,7 @@ COLUMNS = {
     "nearest_centre_accuracy": "accuracy",
     "nearest_centre_top_5": "top-5",
     "knn_accuracy": "kNN",
+    "probe_accuracy": "linear probe",
     "map_at_r": "MAP@R",
     "mistake_severity": "mistake severity",
     "hp_images_at_5": "HP@5 (images)",

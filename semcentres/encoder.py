@@ -37,6 +37,19 @@ class Encoder(nn.Module):
         return F.normalize(raw.float(), dim=-1)
 
 
+def keep_features(encoder: Encoder) -> None:
+    """Let the last linear layer alone learn; running statistics stay as they are too.
+
+    Raises:
+        ValueError: the backbone has no linear layer.
+    """
+    linears = [module for module in encoder.modules() if isinstance(module, nn.Linear)]
+    if not linears:
+        raise ValueError("the backbone has no linear layer that could learn alone")
+    encoder.requires_grad_(requires_grad=False).eval()
+    linears[-1].requires_grad_(requires_grad=True)
+
+
 def small_conv(
     *, channels: int, dimension: int, width: int = 32, hidden: int | None = None
 ) -> nn.Sequential:

@@ -19,6 +19,7 @@ from semcentres.embedding import embed
 from semcentres.evaluation.classification import Classification, classify, top_k_accuracy
 from semcentres.evaluation.distribution import alignment, cluster_energy, uniformity
 from semcentres.evaluation.knn import knn_predict
+from semcentres.evaluation.probe import can_probe, probe_predict
 from semcentres.evaluation.retrieval import num_neighbours, num_relevant, retrieval_metrics
 from semcentres.index import Index, nearest_centres
 from semcentres.model import Model
@@ -105,6 +106,18 @@ def by_neighbours(shown: Assessed, num_classes: int) -> Results:
         "map_at_r": found.map_at_r,
         "retrieval_gallery": "training images" if alone else f"the other {shown.split} images",
     }
+
+
+def by_probe(model: Model, shown: Assessed, labelled: ImageSet) -> Results:
+    """Measure a linear probe fitted on the images that training had labels of.
+
+    Nothing where they are too few for one.
+    """
+    labels = labelled.labels.numpy()
+    if not can_probe(labels):
+        return {}
+    found = probe_predict(model.embed(labelled.images), labels, shown.embeddings)
+    return {"probe_accuracy": float((found == shown.labels).mean())}
 
 
 def by_distribution(model: Model, shown: Assessed, views: Sequence[View], seed: int) -> Results:

@@ -1,6 +1,7 @@
 """Progress of a long run: a bar on a terminal, plain lines elsewhere; both on standard error."""
 
 import sys
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -8,6 +9,36 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+
+
+class Stopwatch:
+    """Add up the seconds spent within it, also over a run that was stopped and resumed."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._began = 0.0
+
+    def __enter__(self) -> "Stopwatch":
+        """Start."""
+        self._began = time.monotonic()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop."""
+        self.seconds += time.monotonic() - self._began
+
+    def state_dict(self) -> dict[str, float]:
+        """Return what was counted."""
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state: Mapping[str, float]) -> None:
+        """Count on from there."""
+        self.seconds = state["seconds"]
 
 
 class Progress:

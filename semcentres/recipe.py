@@ -1,6 +1,7 @@
 """From settings to the parts of a run, and what must hold between them and the bank."""
 
 import logging
+import math
 from dataclasses import replace
 
 import torch
@@ -45,6 +46,12 @@ def select(source: Source, split: Split, name: str) -> tuple[ImageSet, torch.Ten
     if not len(rows):
         raise UsageError("the run kept no validation images; train with data.validation=5000")
     return ImageSet(source.train.images[rows], source.train.labels[rows]), rows
+
+
+def labelled_images(source: Source, split: Split, most: int = 10_000) -> ImageSet:
+    """Return the images whose labels the training knows, evenly thinned where they are many."""
+    rows = split.labelled[:: math.ceil(len(split.labelled) / most)]
+    return ImageSet(source.train.images[rows], source.train.labels[rows])
 
 
 def check_temperature(temperature: float | None, bank: CentreBank, *, force: bool) -> None:

@@ -46,6 +46,7 @@ class TrainerSettings:
     weight_decay: float = 1e-2
     warmup_steps: int = 50
     ema_decay: float = 0.99  # of the averaged encoder, which is the one that is kept
+    learn: str = "all"  # or last: the last layer alone, on features that stay (linear probe)
     teacher: bool = False  # the averaged encoder embeds the first view of unlabelled images
     log_every: int = 50
     assignment_every: int = 0  # steps between two looks at all unlabelled images; 0: none
@@ -66,6 +67,7 @@ class TrainConfig:
     encoder: Any = MISSING  # component: channels, dimension -> backbone
     objective: Any = MISSING  # component: EmbeddedBatch -> terms
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
+    start_from: str | None = None  # a run folder whose encoder to go on with (pretext, fine-tune)
     seed: int = 0
     run_dir: str | None = None  # None: runs/<data>-<centres>-seed<seed>-<hash of the settings>
     restart: bool = False  # begin at step 0 and overwrite what the run folder holds

@@ -16,14 +16,15 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from centre_builders.errors import NumericError
+from centre_builders.errors import NumericError, UsageError
 from semcentres.checkpoint import Record, RunFolder
 from semcentres.embedding import embed
+from semcentres.encoder import Encoder, keep_features
 from semcentres.hardware import make_fabric
 from semcentres.interrupt import Stopped, interrupts
 from semcentres.objectives.batch import EmbeddedBatch, Objective
 from semcentres.objectives.memory import Memory, Remembering
-from semcentres.progress import Progress
+from semcentres.progress import Progress, Stopwatch
 from semcentres.randomness import generator
 from semcentres.schedule import learning_rate_factor, moving_average
 from semcentres.settings import TrainerSettings
@@ -39,7 +40,7 @@ class Trainer:
     def __init__(
         self,
         task: Task,
-        encoder: nn.Module,
+        encoder: Encoder,
         objective: Objective,
         settings: TrainerSettings,
     ) -> None:
@@ -49,10 +50,14 @@ class Trainer:
         self.task = task.on(device)
         self.objective = objective.to(device) if isinstance(objective, nn.Module) else objective
         encoder = encoder.to(device).to(memory_format=torch.channels_last)
+        if settings.learn == "last":
+            keep_features(encoder)
+        elif settings.learn != "all":
+            raise UsageError(f"trainer.learn={settings.learn}: there are all, last")
         average = partial(moving_average, decay=settings.ema_decay)
         self.teacher = AveragedModel(encoder, multi_avg_fn=average, use_buffers=True)
         self.teacher.requires_grad_(requires_grad=False).eval()
-        learnt = [*encoder.parameters()]
+        learnt = [weight for weight in encoder.parameters() if weight.requires_grad]
         if isinstance(self.objective, nn.Module):
             learnt += self.objective.parameters()
         optimiser = torch.optim.AdamW(
@@ -60,7 +65,7 @@ class Trainer:
         )
         rate = partial(learning_rate_factor, num_steps=settings.steps, warmup=settings.warmup_steps)
         self.scheduler = LambdaLR(optimiser, rate)
-        self.watch = AssignmentWatch()
+        self.watch, self.stopwatch = AssignmentWatch(), Stopwatch()
         self.raw_encoder = encoder
         self.encoder, self.optimiser = self.fabric.setup(encoder, optimiser)
 
@@ -87,26 +92,29 @@ class Trainer:
         """
         settings = self.settings
         start = self._resume(run, about)
-        clock = time.monotonic()
+        began = time.monotonic()
         with (
             interrupts() as interrupt,
             run.logbook(start) as append,
             Progress(settings.steps, start) as progress,
         ):
             for step in range(start, settings.steps):
-                terms = self.step(step)
+                with self.stopwatch:
+                    terms = self.step(step)
                 done = step + 1
                 last = done == settings.steps
                 watched = self._watch(done)
                 if done % settings.log_every == 0 or last or watched:
                     record = self._record(done, terms) | watched
                     append(record)
-                    rate = (done - start) * self._batch_size() / (time.monotonic() - clock)
+                    rate = (done - start) * self._batch_size() / (time.monotonic() - began)
                     progress.show(done, record, images_per_second=rate)
                 if done % settings.checkpoint_every == 0 or last or interrupt.signum:
                     if evaluate is not None:
                         scores = evaluate(self.teacher.module)
-                        append({"step": done, **scores})
+                        crops = done * self._batch_size() * len(self.task.views)
+                        spent = {"image_crops": crops, "seconds": self.stopwatch.seconds}
+                        append({"step": done, **spent, **scores})
                         progress.show(done, scores)
                     self.save(run, step=done, about=about)
                 if interrupt.signum:
@@ -166,6 +174,7 @@ class Trainer:
             "optimiser": self.optimiser,
             "scheduler": self.scheduler,
             "watch": self.watch,
+            "stopwatch": self.stopwatch,
         }
         if isinstance(self.objective, nn.Module):
             parts["objective"] = self.objective

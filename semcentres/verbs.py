@@ -23,6 +23,7 @@ from semcentres.compose import load_config
 from semcentres.data.source import ImageSet, Source
 from semcentres.data.stream import Stream
 from semcentres.embedding import embed as embed_images
+from semcentres.evaluation.probe import can_probe, probe_predict
 from semcentres.identity import check_same_config, default_run_dir
 from semcentres.measure import Results
 from semcentres.model import Model, make_encoder, save_model
@@ -30,6 +31,7 @@ from semcentres.objectives.batch import Objective
 from semcentres.recipe import (
     check_temperature,
     describe,
+    labelled_images,
     make_source,
     make_split,
     select,
@@ -133,18 +135,38 @@ def _fit(
     encoder = make_encoder(
         config.encoder, channels=source.channels, bank=bank, statistics=source.statistics
     )
+    if config.start_from is not None:
+        _take_weights(encoder, config.start_from)
     score = None
     if len(split.validation):
         held, _ = select(source, split, "validation")
-        score = partial(_validation_accuracy, images=held, centres=task.centres)
+        known = labelled_images(source, split)
+        score = partial(_validate, held=held, labelled=known, centres=task.centres)
     return Trainer(task, encoder, objective, loop).fit(run, about=about, evaluate=score)
 
 
-def _validation_accuracy(
-    encoder: torch.nn.Module, *, images: ImageSet, centres: torch.Tensor
+def _take_weights(encoder: torch.nn.Module, run_dir: str) -> None:
+    """Let an encoder begin with a run's weights."""
+    weights = Model.load(run_dir).encoder.state_dict()
+    wanted = {name: value.shape for name, value in encoder.state_dict().items()}
+    if wanted != {name: value.shape for name, value in weights.items()}:
+        raise InputError(
+            f"start_from={run_dir} has an encoder of another shape; train with its encoder, its"
+            " channels and its centres.dimension"
+        )
+    encoder.load_state_dict(weights)
+
+
+def _validate(
+    encoder: torch.nn.Module, *, held: ImageSet, labelled: ImageSet, centres: torch.Tensor
 ) -> dict[str, float]:
-    found = nearest(torch.from_numpy(embed_images(encoder, images.images)), centres)
-    return {"validation_accuracy": (found == images.labels).double().mean().item()}
+    """Return the accuracy on held-out training images, by the centres and by a linear probe."""
+    embeddings, wanted = embed_images(encoder, held.images), held.labels.numpy()
+    found = {"validation": nearest(torch.from_numpy(embeddings), centres).numpy()}
+    if can_probe(labelled.labels.numpy()):
+        known = embed_images(encoder, labelled.images)
+        found["probe"] = probe_predict(known, labelled.labels.numpy(), embeddings)
+    return {f"{by}_accuracy": float((at == wanted).mean()) for by, at in found.items()}
 
 
 def _assess_run(

@@ -14,6 +14,12 @@ from centre_builders.errors import InputError
 MAX_STEPS = 300  # of L-BFGS; enough for hundreds of classes, whose optimum is not sought further
 
 
+def can_probe(labels: Int[np.ndarray, " N"]) -> bool:
+    """Return whether there are two classes and two images a class, on average, at least."""
+    num = len(np.unique(labels))
+    return num >= 2 and len(labels) >= 2 * num
+
+
 def probe_predict(
     embeddings: Float[np.ndarray, "N D"],
     labels: Int[np.ndarray, " N"],
@@ -38,11 +44,10 @@ def probe_predict(
     """
     if penalty <= 0:
         raise InputError(f"the probe's penalty must be positive, got {penalty}")
-    num = len(np.unique(labels))
-    if num < 2 or len(labels) < 2 * num:
+    if not can_probe(labels):
         raise InputError(
-            f"the probe needs two classes and two labelled images a class at least, got {num}"
-            f" classes and {len(labels)} images"
+            "the probe needs two classes and two labelled images a class at least, got"
+            f" {len(np.unique(labels))} classes and {len(labels)} images"
         )
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=1 / penalty, max_iter=MAX_STEPS))
     return np.asarray(probe.fit(embeddings, labels).predict(queries))

@@ -3,6 +3,7 @@
 from semcentres.evaluation.figures_compare import draw_comparison
 from semcentres.evaluation.figures_curves import draw_curves
 from semcentres.evaluation.figures_gallery import draw_gallery
+from semcentres.evaluation.figures_map import draw_map
 from semcentres.evaluation.figures_matrices import draw_bank, draw_confusion, draw_gram
 from semcentres.evaluation.figures_toy import draw_toy
 from semcentres.evaluation.figures_trade_off import draw_recorded
@@ -14,6 +15,7 @@ __all__ = [
     "draw_curves",
     "draw_gallery",
     "draw_gram",
+    "draw_map",
     "draw_recorded",
     "draw_toy",
 ]

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from semcentres.cli import main
+from semcentres.model import Model
 
 SMALL = [
     "data=mnist_5k", "encoder.width=4", "trainer.steps=40", "trainer.learning_rate=0.02",
@@ -42,7 +44,7 @@ def test_run_folder_holds_everything(run_dir: Path) -> None:
     for name in (
         "config.yaml", "centres.safetensors", "model.safetensors", "metrics.jsonl",
         "metrics.json", "README.md", "index/MANIFEST.json", "report/gram.png",
-        "report/confusion.png", "report/gallery.png", "report/curves.png",
+        "report/confusion.png", "report/gallery.png", "report/map.png", "report/curves.png",
     ):  # fmt: skip
         assert (run_dir / name).is_file(), name
     assert len(list((run_dir / "checkpoints").iterdir())) == 1
@@ -70,6 +72,16 @@ def test_embed_writes_rows_in_order(run_dir: Path, tmp_path: Path) -> None:
     assert embeddings.shape == (500, 64)
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
     assert len(np.unique(np.load(tmp_path / "e" / "ids.npy"))) == 500
+
+
+def test_training_goes_on_from_another_runs_encoder(run_dir: Path, tmp_path: Path) -> None:
+    """With the last layer learning alone, the features are the other run's to the last bit."""
+    more = ["centres=random_orthogonal", "trainer.steps=3", "trainer.learn=last"]
+    begun = [f"start_from={run_dir}", f"run_dir={tmp_path / 'probe'}"]
+    assert main(["train", *SMALL, *more, *begun]) == 0
+    old, new = (Model.load(p).encoder.state_dict() for p in (run_dir, tmp_path / "probe"))
+    changed = [name for name in old if not torch.equal(old[name], new[name])]
+    assert changed == ["backbone.11.weight", "backbone.11.bias"]
 
 
 def test_doctor_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,6 +143,15 @@ MISTAKES = {
     "too few labels": (
         ["train", *SMALL, "centres=one_hot", "data.labels_per_class=5000", "run_dir={tmp}/r"],
         3, ["'zero'", "data.labels_per_class"],
+    ),
+    "start from another shape": (
+        ["train", *SMALL, "centres=one_hot", "encoder.width=8", "start_from={run}",
+         "run_dir={tmp}/r"],
+        3, ["another shape", "encoder"],
+    ),
+    "unknown way to learn": (
+        ["train", *SMALL, "centres=one_hot", "trainer.learn=first", "run_dir={tmp}/r"],
+        2, ["trainer.learn=first", "all, last"],
     ),
     "wrong verb": (["fit"], 2, ["fit", "train"]),
     "wrong key": (["train", "trainer.step=3"], 2, ["trainer.steps"]),

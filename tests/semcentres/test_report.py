@@ -19,6 +19,7 @@ from semcentres.evaluation.report import (
     draw_curves,
     draw_gallery,
     draw_gram,
+    draw_map,
     draw_toy,
 )
 
@@ -56,6 +57,12 @@ def curves(num: int, path: Path) -> None:
     draw_curves([*records, {"step": num, "eval/accuracy": 0.5, "loss": float("nan")}], path)
 
 
+def embedding_map(num: int, path: Path) -> None:
+    rows = RNG.standard_normal((num, 6))
+    centres = RNG.standard_normal((3, 6))
+    draw_map(rows, np.arange(num) % 3, centres, names(3), path)
+
+
 def toy(num: int, path: Path) -> None:
     clusters = np.arange(num) % 4
     centres = RNG.standard_normal((4, 2))
@@ -66,6 +73,7 @@ DRAWINGS: list[tuple[Callable[[Any, Path], None], int]] = [
     (gram, 2), (gram, 12), (gram, 100),
     (confusion, 2), (confusion, 12), (confusion, 100),
     (gallery, 1), (gallery, 3), (curves, 1), (curves, 200), (toy, 30),
+    (embedding_map, 2), (embedding_map, 1500),
 ]  # fmt: skip
 
 
