@@ -1,4 +1,4 @@
-"""Exact neighbours among unit vectors; the only module that imports faiss.
+"""Exact neighbours among unit vectors; with kmeans.py the only module that imports faiss.
 
 Dimensions: N rows of the index, Q queries, D columns, K centres, k neighbours, m fetched.
 """
