@@ -52,6 +52,8 @@ def train(config: TrainConfig) -> tuple[RunFolder, Results]:
         InputError: the data, the names, the bank or the run folder do not fit.
     """
     source = make_source(config.data)
+    # An objective may have weights of its own.
+    torch.manual_seed(config.seed)
     objective: Objective = build(config.objective)
     run = RunFolder(Path(config.run_dir or default_run_dir(config, source.name)))
     with run.lock():

@@ -109,7 +109,13 @@ class FixMatch(nn.Module):
         self.unlabelled_weight = unlabelled_weight
 
     def forward(self, batch: EmbeddedBatch) -> dict[str, Tensor]:
-        """Return the loss, its two parts, and the share of unlabelled images that are sure."""
+        """Return the loss, its two parts, and the share of unlabelled images that are sure.
+
+        Raises:
+            ValueError: there is no strong view beside the weak one.
+        """
+        if len(batch.unlabelled) < 2:
+            raise ValueError(f"views must be two or more, got {len(batch.unlabelled)}")
         soft = 1 / self.sharpness
         rows, labels = torch.cat(batch.labelled), batch.labels.repeat(len(batch.labelled))
         supervised = centre_softmax(rows, batch.centres, labels, temperature=soft)

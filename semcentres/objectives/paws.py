@@ -54,8 +54,10 @@ def soft_neighbours(
 
 def sharpen(probabilities: Float[Tensor, "B K"], *, sharpening: float) -> Float[Tensor, "B K"]:
     """Return the probabilities to the power of 1 / T, scaled to a sum of 1."""
-    powered = probabilities ** (1 / sharpening)
-    return powered / powered.sum(dim=1, keepdim=True)
+    # Both clamps: a power that underflows is 0 / 0 in a whole row, and where it is 0 for a whole
+    # class, me-max has an infinite slope.
+    least = torch.finfo(probabilities.dtype).tiny
+    return (probabilities.clamp(min=least).log() / sharpening).softmax(dim=1).clamp(min=least)
 
 
 def consistency(
@@ -101,11 +103,12 @@ class PAWS(nn.Module):
     Args:
         temperature: t, in units of cosine, above 0.
         sharpening: T, above 0; below 1 sharpens.
-        label_smoothing: share of a support's label spread over all classes, in [0, 1); above 0
-            keeps every probability above 0.
+        label_smoothing: share of a support's label spread over all classes, in (0, 1): without
+            it a class that has no support has probability 0, and an infinite cross-entropy.
         balance_weight: of me-max, at least 0. Without it all images may get one label.
         balance_targets: whether to scale the batch's targets to the prior (Sinkhorn).
-        prior: expected share of each class among the unlabelled images; None means uniform.
+        prior: expected share of each class among the unlabelled images, above 0, sums to 1; None
+            means uniform.
 
     Raises:
         ValueError: an option is out of its range.
@@ -133,6 +136,8 @@ class PAWS(nn.Module):
             raise ValueError(f"label_smoothing must be in (0, 1), got {label_smoothing}")
         if balance_weight < 0:
             raise ValueError(f"balance_weight must be at least 0, got {balance_weight}")
+        if prior is not None and (min(prior) <= 0 or abs(sum(prior) - 1) > 1e-6):
+            raise ValueError(f"prior must be positive and sum to 1, got {list(prior)}")
         self.support_temperature = temperature
         self.sharpening = sharpening
         self.label_smoothing = label_smoothing

@@ -62,6 +62,28 @@ def test_some_guesses_are_sure_and_some_are_not(batch: EmbeddedBatch) -> None:
     assert 0 < found.sure.sum() < 6
 
 
+def test_at_even_odds_the_threshold_itself_is_sure_and_costs_log_k() -> None:
+    centres = torch.eye(5)[:4]
+    view = torch.eye(5)[4:].repeat(3, 1)  # orthogonal to all: 1/4 each, exactly
+    for threshold, sure in ((0.25, True), (0.2500001, False)):
+        guessed = pseudo_labels(view, centres, temperature=0.5, threshold=threshold)
+        assert (guessed.sure == sure).all()
+        loss = pseudo_label_loss([view], guessed, centres, temperature=0.5)
+        assert loss.item() == pytest.approx(math.log(4) if sure else 0)
+
+
+def test_order_of_images_and_of_centres_changes_nothing(batch: EmbeddedBatch) -> None:
+    images, order = torch.tensor([4, 0, 5, 2, 1, 3]), torch.tensor([2, 3, 1, 0])
+    moved = replace(
+        batch,
+        unlabelled=tuple(v[images] for v in batch.unlabelled),
+        centres=batch.centres[order],
+        labels=order.argsort()[batch.labels],
+    )
+    objective = FixMatch(sharpness=2.0, threshold=0.6)
+    torch.testing.assert_close(objective(moved)["loss"], objective(batch)["loss"])
+
+
 def test_gradient_reaches_the_strong_views_alone(batch: EmbeddedBatch) -> None:
     weak, strong, _ = (view.clone().requires_grad_() for view in batch.unlabelled)
     centres = batch.centres.clone().requires_grad_()
@@ -100,3 +122,8 @@ def test_empty_half_costs_nothing_and_stays_in_the_graph(batch: EmbeddedBatch, w
 def test_refuses_options_out_of_range(options: dict[str, float], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         FixMatch(**options)
+
+
+def test_refuses_a_weak_view_alone(batch: EmbeddedBatch) -> None:
+    with pytest.raises(ValueError, match="views must be two or more, got 1"):
+        FixMatch()(replace(batch, unlabelled=batch.unlabelled[:1]))

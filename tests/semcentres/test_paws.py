@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from centre_builders.errors import InputError
-from semcentres.objectives.balance import balanced
+from semcentres.objectives.balance import balanced, prior_divergence
 from semcentres.objectives.batch import EmbeddedBatch
 from semcentres.objectives.paws import PAWS, consistency, sharpen, smoothed_labels, soft_neighbours
 
@@ -113,6 +114,67 @@ def test_targets_may_be_balanced() -> None:
     assert abs(found - consistency([p, q], sharpening=0.5)) > 0.01
 
 
+def test_options_of_the_module_reach_its_terms(batch: EmbeddedBatch) -> None:
+    prior = [0.4, 0.3, 0.2, 0.1]
+    options = {"balance_targets": True, "prior": prior, "balance_weight": 0.3}
+    terms = PAWS(temperature=0.5, sharpening=0.5, label_smoothing=0.2, **options)(batch)  # type: ignore[arg-type]
+    predicted = [
+        torch.tensor([neighbours_by_hand(z, batch, 0.5, 0.2) for z in view]).double()
+        for view in batch.unlabelled
+    ]
+    shares = torch.tensor(prior)
+    wanted = consistency(predicted, sharpening=0.5, balance_targets=True, prior=shares)
+    spread = prior_divergence(sharpen(torch.cat(predicted), sharpening=0.5), shares)
+    assert terms["consistency"].item() == pytest.approx(wanted.item(), rel=1e-5)
+    assert terms["balance"].item() == pytest.approx(spread.item(), rel=1e-5)
+    assert terms["loss"].item() == pytest.approx((wanted + 0.3 * spread).item(), rel=1e-5)
+
+
+def test_both_terms_have_gradients_and_the_supports_too(batch: EmbeddedBatch) -> None:
+    leaves = [v.clone().requires_grad_() for v in (*batch.unlabelled, *batch.labelled)]
+    terms = PAWS()(replace(batch, unlabelled=tuple(leaves[:2]), labelled=tuple(leaves[2:])))
+    for name in ("consistency", "balance"):
+        gradients = torch.autograd.grad(terms[name], leaves, retain_graph=True)
+        assert all(g.abs().max() > 1e-6 for g in gradients)
+    assert torch.autograd.gradcheck(
+        lambda p: prior_divergence(sharpen(p, sharpening=0.5)),
+        unit(5, 4, seed=7).square().requires_grad_(),
+    )
+
+
+def test_order_of_images_supports_and_classes_changes_nothing(batch: EmbeddedBatch) -> None:
+    images, supports = torch.tensor([4, 0, 5, 2, 1, 3]), torch.tensor([3, 1, 4, 0, 2])
+    classes = torch.tensor([2, 3, 1, 0])
+    moved = replace(
+        batch,
+        unlabelled=tuple(v[images] for v in batch.unlabelled),
+        labelled=tuple(v[supports] for v in batch.labelled),
+        labels=classes[batch.labels[supports]],
+    )
+    torch.testing.assert_close(PAWS()(moved)["loss"], PAWS()(batch)["loss"])
+    swapped = replace(batch, unlabelled=batch.unlabelled[::-1])
+    torch.testing.assert_close(PAWS()(swapped)["loss"], PAWS()(batch)["loss"])
+
+
+def test_strong_sharpening_of_many_classes_stays_finite() -> None:
+    """In float32, where 0.01 to the power of 100 is 0 in every class but a few."""
+    rows = [unit(9, 8, seed=s).float() for s in range(4)]
+    anchors = tuple(z.requires_grad_() for z in rows[2:])
+    labels, rng = torch.arange(9) * 20, torch.arange(9)
+    many = EmbeddedBatch(
+        tuple(rows[:2]), labels, anchors, unit(200, 8, seed=5).float(), 0.0, rng, rng
+    )
+    PAWS(sharpening=0.01)(many)["loss"].backward()
+    assert anchors[0].grad is not None
+    assert anchors[0].grad.isfinite().all()
+    even = torch.full((2, 200), 1 / 200, requires_grad=True)
+    torch.testing.assert_close(sharpen(even, sharpening=0.01), even)
+    sure = torch.tensor([[1.0, 0.0]], requires_grad=True)
+    sharpen(sure, sharpening=0.5)[:, 0].sum().backward()
+    assert sure.grad is not None
+    assert sure.grad.isfinite().all()
+
+
 def test_sharpening_leaves_certainty_and_even_odds() -> None:
     p = torch.tensor([[1.0, 0.0], [0.5, 0.5]], dtype=torch.float64)
     torch.testing.assert_close(sharpen(p, sharpening=0.25), p)
@@ -142,9 +204,11 @@ def test_empty_batches(batch: EmbeddedBatch) -> None:
         ({"sharpening": -1.0}, "got 0.1 and -1.0"),
         ({"label_smoothing": 0.0}, r"must be in \(0, 1\), got 0"),
         ({"balance_weight": -0.1}, "at least 0, got -0.1"),
+        ({"prior": [0.5, 0.6]}, r"sum to 1, got \[0\.5, 0\.6\]"),
+        ({"prior": [1.0, 0.0]}, r"must be positive and sum to 1, got \[1\.0, 0\.0\]"),
     ],
 )
-def test_refuses_options_out_of_range(options: dict[str, float], said: str) -> None:
+def test_refuses_options_out_of_range(options: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
         PAWS(**options)
     with pytest.raises(ValueError, match="two or more, got 1"):
