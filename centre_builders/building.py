@@ -41,7 +41,7 @@ def build_bank(
         InputError: the names, the builder or a step do not fit; the message says which.
     """
     names = check_names(names)
-    _check_descriptions(descriptions, names)
+    check_descriptions(descriptions or {}, names)
     raw = builder.build(names, seed=seed, descriptions=descriptions)
     planned = plan(raw, len(names), dimension=dimension, remove_mean=remove_mean, steps=steps)
     vectors, fitted = condition(raw.vectors, names, planned)
@@ -81,8 +81,9 @@ def plan(
     return planned + [step for step in steps if isinstance(step, Assign)]
 
 
-def _check_descriptions(descriptions: Mapping[str, str] | None, names: Sequence[str]) -> None:
-    stray = sorted(set(descriptions or {}) - set(names))
+def check_descriptions(descriptions: Mapping[str, str], names: Sequence[str]) -> None:
+    """Refuse descriptions of what is no class."""
+    stray = sorted(set(descriptions) - set(names))
     if stray:
         raise InputError(f"there is a description of {stray[0]!r}, which is not a class name")
 

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from centre_builders.bank import CentreBank
+from centre_builders.building import check_descriptions
 from centre_builders.conditioning import apply
 from centre_builders.errors import InputError
 from centre_builders.protocol import CentreBuilder, Extensible
@@ -42,12 +43,18 @@ def add(
         InputError: a name is there already, the builder cannot place it, or the files that the
             bank was built from have changed.
     """
-    check_names((*bank.names, *names))
+    names = check_names((*bank.names, *names))[len(bank.names) :]
+    told = descriptions or {}
+    check_descriptions(told, names)
     own = builder is None
     builder = rebuild(bank.provenance["builder"]) if builder is None else builder
     seed = int(bank.provenance["seed"])
-    if isinstance(builder, Extensible):
-        placed, texts = builder.extend(bank.vectors, bank.names, names, seed=seed), tuple(names)
+    # Where rows do not depend on one another, a bank's own new rows go the way of its old ones.
+    if isinstance(builder, Extensible) and not (own and bank.provenance.get("independent")):
+        # What a class is read as, and not what it may be called by now.
+        texts = tuple(told.get(name, name) for name in names)
+        source = bank.provenance["source"]
+        placed = builder.extend(bank.vectors, bank.texts, texts, seed=seed, source=source)
     else:
         raw = builder.build(names, seed=seed, descriptions=descriptions)
         if not raw.independent:
@@ -85,7 +92,7 @@ def rename(bank: CentreBank, new_names: Mapping[str, str]) -> CentreBank:
         InputError: an old name is not there, or a new one is bad or taken.
     """
     bank.rows_of(tuple(new_names))
-    names = tuple(new_names.get(name, name) for name in bank.names)
+    names = check_names(new_names.get(name, name) for name in bank.names)
     # The text that a centre was made from is still the old one.
     pairs = zip(names, bank.texts, strict=True)
     texts = {name: text for name, text in pairs if name != text}
@@ -105,7 +112,8 @@ def retire(bank: CentreBank, names: Sequence[str]) -> CentreBank:
     if not rows:
         raise InputError("retiring all classes leaves no centre; keep one at least")
     kept = tuple(bank.names[row] for row in rows)
-    texts = {n: t for n, t in bank.provenance.get("texts", {}).items() if n not in set(names)}
+    left = set(kept)
+    texts = {n: t for n, t in bank.provenance.get("texts", {}).items() if n in left}
     return _child(
         bank, {"retired": list(names)}, names=kept, vectors=bank.vectors[rows], texts=texts
     )

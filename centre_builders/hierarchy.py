@@ -3,9 +3,10 @@
 Dimensions: K classes, n new ones, d width of the centres.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -24,6 +25,7 @@ from centre_builders.taxonomy import (
 from centre_builders.tree_files import place_in_file
 
 # A least eigenvalue above this is far above rounding in float32.
+SYNSET = re.compile(r".+\.n\.\d+")
 POSITIVE = 1e-6
 # Least eigenvalue after a projection: no two classes come nearer than a cosine of 0.99. With one
 # of 0 the nearest matrix has classes that coincide (ImageNet's red wine and eggnog).
@@ -102,6 +104,7 @@ class Hierarchy:
         new_names: Sequence[str],
         *,
         seed: int,
+        source: Mapping[str, Any] | None = None,
     ) -> Float[np.ndarray, "n d"]:
         """Return unit rows with the similarities to the old centres and to one another.
 
@@ -144,7 +147,9 @@ class Hierarchy:
         # Not above: it brings nltk, which a hierarchy of one's own does not need.
         from centre_builders.wordnet import place_in_wordnet
 
-        return place_in_wordnet(names, senses=self.senses, folder=self.wordnet)
+        # A class that is there already comes as the synset that it was read as.
+        senses = {name: name for name in names if SYNSET.fullmatch(name)}
+        return place_in_wordnet(names, senses=senses | dict(self.senses), folder=self.wordnet)
 
 
 def _positive_definite(similarity: Float[np.ndarray, "K K"]) -> Float[np.ndarray, "K K"]:

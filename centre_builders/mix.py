@@ -33,6 +33,8 @@ class Mix:
         weights = self.weights
         if len(self.builders) < 2:
             raise InputError(f"mix has {len(self.builders)} builders; give two at least")
+        if self.how not in ("concatenate", "average"):
+            raise InputError(f"mix has how={self.how!r}; there are concatenate, average")
         if weights is not None and (len(weights) != len(self.builders) or min(weights) <= 0):
             raise InputError(
                 f"mix has weights {list(weights)} for {len(self.builders)} builders; give each"

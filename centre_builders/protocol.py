@@ -67,14 +67,16 @@ class Extensible(Protocol):
         new_names: Sequence[str],
         *,
         seed: int,
+        source: Mapping[str, Any] | None = None,
     ) -> Float[np.ndarray, "n d"]:
         """Return unit centres of the new names in the space of the old centres.
 
         Args:
             vectors: unit centres that are there; they do not move.
-            names: their class names.
+            names: of their classes, as they were read: descriptions in place of names.
             new_names: names to place.
             seed: of the draws.
+            source: what `build` wrote of its source; None where it is not known.
 
         Raises:
             InputError: there is no place for them.

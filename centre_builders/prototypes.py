@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -52,6 +53,7 @@ class Prototypes:
         new_names: Sequence[str],
         *,
         seed: int,
+        source: Mapping[str, Any] | None = None,
     ) -> Float[np.ndarray, "n d"]:
         """Return the means of the new classes: the images lie in the centres' own space."""
         return self._means(new_names, seed)[0]

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -54,9 +55,11 @@ class RandomOrthogonal:
         new_names: Sequence[str],
         *,
         seed: int,
+        source: Mapping[str, Any] | None = None,
     ) -> Float[np.ndarray, "n d"]:
         """Return random unit vectors, orthogonal to all others while there is room."""
-        rng = np.random.default_rng([seed, len(names)])
+        # By the new names: after a class was retired, their number may have been there before.
+        rng = np.random.default_rng([seed, *"\n".join(new_names).encode()])
         drawn = rng.standard_normal((len(new_names), vectors.shape[1]))
         if len(names) + len(new_names) > vectors.shape[1]:
             return normalise(drawn)

@@ -6,6 +6,7 @@ Dimensions: K centres, n new ones, d width.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -78,7 +79,8 @@ class SemanticSeparated:
         if cap < least - 1e-9:
             raise self._unreached(num, least)
         raw = self.base.build(names, seed=seed, descriptions=descriptions)
-        unit = _directions(raw, num)
+        mean = raw.vectors.mean(axis=0) if raw.shares_mean else None
+        unit = _directions(raw, mean)
         gram = unit @ unit.T
         found = fit_gram(gram, self.dimension, _caps(gram, cap, least), seed, self.steps)
         curve = [(measure(rows, gram, at), rows) for at, rows in found]
@@ -86,6 +88,8 @@ class SemanticSeparated:
         self._check_reached(vectors, np.empty((0, self.dimension)))
         source = {
             "base": dict(raw.source),
+            # Classes to come are seen from the same origin.
+            "mean": None if mean is None else mean.tolist(),
             "reached": asdict(reached),
             "bound": least,
             "trade_off": [asdict(point) for point, _ in curve],
@@ -99,6 +103,7 @@ class SemanticSeparated:
         new_names: Sequence[str],
         *,
         seed: int,
+        source: Mapping[str, Any] | None = None,
     ) -> Float[np.ndarray, "n d"]:
         """Return centres of the new names at the base's angles, under the same cap.
 
@@ -106,7 +111,11 @@ class SemanticSeparated:
             InputError: the base refuses, or they cannot be as far from the others as asked.
         """
         fixed = vectors.astype(np.float64)
-        unit = _directions(self.base.build([*names, *new_names], seed=seed), len(names))
+        raw = self.base.build([*names, *new_names], seed=seed)
+        mean = (source or {}).get("mean")
+        if mean is None and raw.shares_mean:
+            mean = raw.vectors[: len(names)].mean(axis=0)
+        unit = _directions(raw, mean)
         old, new = unit[: len(names)], unit[len(names) :]
         wanted = new @ np.concatenate([new, old]).T
         start = np.linalg.lstsq(fixed, old @ new.T)[0].T
@@ -137,10 +146,12 @@ class SemanticSeparated:
         )
 
 
-def _directions(raw: RawCentres, num: int) -> Float[np.ndarray, "K D"]:
-    """Return unit vectors, without the mean of the first `num` if it is shared."""
+def _directions(
+    raw: RawCentres, mean: Float[np.ndarray, " D"] | Sequence[float] | None
+) -> Float[np.ndarray, "K D"]:
+    """Return unit vectors as seen from the mean, if there is one."""
     rows = np.asarray(raw.vectors, dtype=np.float64)
-    return normalise(rows - rows[:num].mean(axis=0) if raw.shares_mean else rows)
+    return normalise(rows if mean is None else rows - np.asarray(mean))
 
 
 def _caps(gram: Float[np.ndarray, "K K"], cap: float, least: float) -> tuple[float, ...]:

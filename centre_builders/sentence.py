@@ -58,6 +58,7 @@ class Sentence:
         source = {
             "model": self.model or "all-MiniLM-L6-v2",
             "templates": " | ".join(self.templates),
+            **_identity(folder),
         }
         return RawCentres(embedded.mean(axis=0), texts, source, shares_mean=True, independent=True)
 
@@ -106,6 +107,12 @@ def _embed(model: str, prompts: Sequence[str]) -> Float[np.ndarray, "P D"]:
     if place is None:
         return _encode(model, prompts)
     return embed_cached(_fingerprint(Path(place)), prompts, partial(_encode, place))
+
+
+def _identity(folder: str) -> dict[str, str]:
+    """Return the SHA-256 of a model's files, nothing where they are not there yet."""
+    place = folder if Path(folder).is_dir() else _downloaded(folder)
+    return {} if place is None else {"sha256": _fingerprint(Path(place))}
 
 
 def _downloaded(model: str) -> str | None:

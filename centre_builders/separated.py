@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -73,6 +74,7 @@ class Separated:
         new_names: Sequence[str],
         *,
         seed: int,
+        source: Mapping[str, Any] | None = None,
     ) -> Float[np.ndarray, "n d"]:
         """Return further centres, each as far from all others as can be found."""
         rng = np.random.default_rng([seed, len(names)])

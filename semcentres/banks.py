@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from centre_builders.artefact import write_json
 from centre_builders.audit import Audit, audit
@@ -31,8 +32,12 @@ def centres(config: CentresConfig) -> CentreBank | Audit:
         UsageError: a changed bank has no file to go to.
         InputError: the names, the builder or the bank do not fit.
     """
+    beside = [key for key in ("names", "names_file") if getattr(config, key) is not None]
+    beside += ["audit"] if config.audit else []
+    if config.bank is not None and beside:
+        raise UsageError(f"bank={config.bank} has its names; leave out {', '.join(beside)}")
     if config.audit:
-        return _audit(config, class_names(config)[0])
+        return _audit(config, *class_names(config))
     if config.bank is not None:
         bank = CentreBank.load(Path(config.bank))
     else:
@@ -71,13 +76,34 @@ def class_names(config: CentresConfig) -> tuple[ClassNames, Parents | None]:
         found = read_class_names(config.names_file, number_duplicates=config.number_duplicates)
         return found, None
     if config.names is not None:
-        for row, name in enumerate(config.names):
-            if not isinstance(name, str):
-                kind = type(name).__name__
-                raise InputError(f"class {row} is {name!r}, of type {kind}, not text; quote it")
+        _check_texts(config.names)
         return ClassNames(tuple(config.names)), None
     source = make_source(config.data)
     return ClassNames(source.class_names), source.parents
+
+
+def text_map(key: str, value: Any) -> dict[str, str]:  # noqa: ANN401
+    """Return a setting that maps text to text; None is empty.
+
+    Raises:
+        UsageError: it is something else.
+    """
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping) or not all(
+        isinstance(text, str) for pair in value.items() for text in pair
+    ):
+        raise UsageError(
+            f"{key}={value!r} is no mapping of text to text; give {key}={{name: text}}"
+        )
+    return dict(value)
+
+
+def _check_texts(names: Sequence[object]) -> None:
+    for row, name in enumerate(names):
+        if not isinstance(name, str):
+            kind = type(name).__name__
+            raise InputError(f"class {row} is {name!r}, of type {kind}, not text; quote it")
 
 
 def make_builder(settings: CentresSettings) -> CentreBuilder:
@@ -110,7 +136,7 @@ def make_bank(
     """
     if settings.bank is None:
         settings = _with_tree(settings, tree)
-        told = {**(descriptions or {}), **(settings.descriptions or {})}
+        told = {**(descriptions or {}), **text_map("centres.descriptions", settings.descriptions)}
         return build_bank(
             make_builder(settings),
             names,
@@ -121,7 +147,8 @@ def make_bank(
             descriptions={name: text for name, text in told.items() if name in names},
         )
     bank = CentreBank.load(Path(settings.bank))
-    lacking = [name for name in names if name not in bank.names]
+    there = set(bank.names)
+    lacking = [name for name in names if name not in there]
     if lacking:
         raise InputError(
             f"{settings.bank} has no centre for {', '.join(map(repr, lacking[:20]))}; it has"
@@ -165,18 +192,21 @@ def changed(bank: CentreBank, config: CentresConfig) -> CentreBank:
     """Return the bank after what the words ask: retire, then rename, then add."""
     if config.retire:
         bank = retire(bank, config.retire)
-    if config.rename:
-        bank = rename(bank, config.rename)
+    if config.rename is not None:
+        bank = rename(bank, text_map("rename", config.rename))
     if config.add:
+        _check_texts(config.add)
         builder = make_builder(config.centres) if config.use_builder else None
-        told = config.centres.descriptions
+        told = text_map("centres.descriptions", config.centres.descriptions)
         bank = add(bank, config.add, descriptions=told, builder=builder)
     return bank
 
 
-def _audit(config: CentresConfig, names: ClassNames) -> Audit:
-    settings = config.centres
-    told = {**names.descriptions, **(settings.descriptions or {})}
+def _audit(config: CentresConfig, names: ClassNames, tree: Parents | None) -> Audit:
+    settings = _with_tree(config.centres, tree)
+    if settings.bank is not None:
+        raise UsageError("a finished bank is not audited; give the builder that is to make one")
+    told = {**names.descriptions, **text_map("centres.descriptions", settings.descriptions)}
     found = audit(
         replace(names, descriptions=told),
         make_builder(settings),

@@ -32,7 +32,7 @@ class CentresSettings:
     whiten: float | None = None  # shrinkage of a whitening, above 0; None does not whiten
     own_axis: float | None = None  # share of each centre that is an axis of its own, in (0, 1)
     assign_to: str | None = None  # folder of `embed`: each class gets the centre nearest its images
-    descriptions: dict[str, str] | None = None  # class name -> text to read in its place
+    descriptions: Any = None  # a mapping: class name -> text to read in its place
 
 
 @dataclass
@@ -85,9 +85,9 @@ class CentresConfig:
     names_file: str | None = None  # .txt, .csv, .json, a folder of folders, torchvision:WEIGHTS
     number_duplicates: bool = False  # call the second "crane" of a file "crane (2)"
     bank: str | None = None  # a bank to change or show, in place of building one
-    add: list[str] | None = None  # new classes, by the bank's own builder; no centre moves
+    add: list[Any] | None = None  # new classes, by the bank's own builder; no centre moves
     use_builder: bool = False  # add by centres.builder instead, as for centres=prototypes
-    rename: dict[str, str] | None = None  # old name -> new name
+    rename: Any = None  # a mapping: old name -> new name
     retire: list[str] | None = None  # classes to remove
     close: float = 20.0  # degrees; a new centre that is closer to another is reported
     out: str | None = None  # file to write the bank to; None writes none

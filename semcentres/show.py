@@ -47,8 +47,10 @@ def _bank(bank: CentreBank) -> None:
     console.print(table)
     pairs = Table("nearest pairs", "", "cosine")
     for first, second, cosine in geometry.nearest_pairs:
-        pairs.add_row(first, second, f"{cosine:.3f}")
+        pairs.add_row(show_audit.literal(first), show_audit.literal(second), f"{cosine:.3f}")
     console.print(pairs)
+    if geometry.sampled:
+        console.print("max cosine and nearest pairs are from a sample of the centres")
 
 
 def train(outcome: tuple[Any, Mapping[str, Any]]) -> None:

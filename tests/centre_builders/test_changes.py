@@ -1,5 +1,6 @@
 """Classes that change: old centres stand still, new ones go where the bank's own builder says."""
 
+import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from centre_builders.changes import add, close_pairs, rename, retire
 from centre_builders.conditioning import RemoveDirections
 from centre_builders.errors import InputError
 from centre_builders.from_file import FromFile
+from centre_builders.hierarchy import Hierarchy
 from centre_builders.mix import Mix
 from centre_builders.one_hot import OneHot
 from centre_builders.protocol import CentreBuilder
 from centre_builders.random_orthogonal import RandomOrthogonal
-from centre_builders.sentence import Sentence
+from centre_builders.semantic_separated import SemanticSeparated
+from centre_builders.sentence import Sentence, packaged_minilm
 from centre_builders.stored import describe_builder, rebuild
 from centre_builders.word2vec import Word2Vec
 
@@ -167,3 +170,60 @@ def test_dependent_rows_cannot_be_added_to() -> None:
         add(bank, ["lion"])
     with pytest.raises(InputError, match="Own has no place for a further class"):
         add(bank, ["lion"], builder=Own())
+
+
+def separated_bank() -> CentreBank:
+    builder = SemanticSeparated(base=Word2Vec(), largest_cosine=0.6, dimension=30)
+    names = ["cat", "dog", "wolf", "car", "truck", "bus", "bat", "apple", "pear"]
+    return build_bank(builder, names, seed=0, descriptions={"bat": "baseball club"})
+
+
+def cosine_to(bank: CentreBank, new: str, old: str) -> float:
+    rows = bank.rows_of((new, old))
+    return float(bank.vectors[rows[0]] @ bank.vectors[rows[1]])
+
+
+def test_placed_class_is_where_it_was_whatever_was_retired_or_renamed() -> None:
+    bank = separated_bank()
+    wanted = cosine_to(add(bank, ["lion"]), "lion", "cat")
+    few = retire(bank, ["car", "truck", "bus", "bat", "apple", "pear"])
+    assert cosine_to(add(few, ["lion"]), "lion", "cat") == pytest.approx(wanted, abs=0.03)
+    renamed = rename(bank, {"car": "lioness", "cat": "zzxqy"})
+    assert cosine_to(add(renamed, ["lion"]), "lion", "zzxqy") == pytest.approx(wanted, abs=0.01)
+
+
+def test_placed_class_is_read_by_its_description() -> None:
+    bank = add(separated_bank(), ["jaguar"], descriptions={"jaguar": "car bus"})
+    assert cosine_to(bank, "jaguar", "bus") > 0.4
+    assert bank.texts[-1] == "car bus"
+    with pytest.raises(InputError, match="description of 'lyon', which is not a class name"):
+        add(bank, ["lion"], descriptions={"lyon": "a cat"})
+
+
+def test_wordnet_class_is_placed_beside_renamed_ones() -> None:
+    builder = Hierarchy()
+    bank = build_bank(builder, ["cat", "car", "oak"], dimension=8, remove_mean=False)
+    moved = add(rename(bank, {"cat": "kitty"}), ["dog"])
+    np.testing.assert_array_equal(moved.vectors, add(bank, ["dog"]).vectors)
+
+
+def test_retired_number_does_not_bring_a_centre_back() -> None:
+    bank = build_bank(RandomOrthogonal(dimension=8), [f"class {i}" for i in range(20)])
+    bank = retire(add(bank, ["x"]), ["class 0"])
+    more = add(bank, ["y"])
+    assert cosine_to(more, "y", "x") < 0.99
+
+
+def test_added_name_is_composed() -> None:
+    bank = add(build_bank(OneHot(), ["a"], dimension=3), ["cafe\u0301"])
+    assert bank.names == ("a", "caf\u00e9")
+    assert rename(bank, {"a": "o\u0308"}).names[0] == "\u00f6"
+
+
+def test_changed_model_is_noticed(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    shutil.copytree(packaged_minilm(), folder)
+    bank = build_bank(Sentence(model=str(folder)), ["cat", "dog", "car"])
+    (folder / "README.md").write_text("another")
+    with pytest.raises(InputError, match="built from sha256"):
+        add(bank, ["lion"])

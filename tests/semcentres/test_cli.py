@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from centre_builders.bank import CentreBank
 from semcentres.cli import main
 from semcentres.model import Model
 
@@ -153,6 +154,21 @@ MISTAKES = {
         ["train", *SMALL, "centres=one_hot", "trainer.learn=first", "run_dir={tmp}/r"],
         2, ["trainer.learn=first", "all, last"],
     ),
+    "bank and names": (
+        ["centres", "bank={tmp}/animals.safetensors", names("a", "b"), "out={tmp}/x.safetensors"],
+        2, ["animals.safetensors", "leave out names"],
+    ),
+    "bank and audit": (
+        ["centres", "bank={tmp}/animals.safetensors", "audit=true"], 2, ["leave out audit"],
+    ),
+    "rename that is no mapping": (
+        ["centres", "bank={tmp}/animals.safetensors", "rename=[cat]", "out={tmp}/x.safetensors"],
+        2, ["rename", "mapping"],
+    ),
+    "number as a new name": (
+        ["centres", "bank={tmp}/animals.safetensors", "add=[7]", "out={tmp}/x.safetensors"],
+        3, ["class 0 is 7", "quote it"],
+    ),
     "wrong verb": (["fit"], 2, ["fit", "train"]),
     "wrong key": (["train", "trainer.step=3"], 2, ["trainer.steps"]),
     "wrong group": (["train", "centres=glove"], 2, ["one_hot"]),
@@ -195,3 +211,26 @@ def test_mistake_gets_one_line(
     for part in said:
         assert part in line, line
     assert "Traceback" not in line
+
+
+def test_bank_changes_by_words(tmp_path: Path) -> None:
+    """Rename and descriptions are mappings, which Hydra must let in."""
+    old, new = tmp_path / "old.safetensors", tmp_path / "new.safetensors"
+    described = "centres.descriptions={crane: a tall bird}"
+    assert (
+        main(["centres", "centres=word2vec", names("cat", "dog", "crane"), described, f"out={old}"])
+        == 0
+    )
+    words = ["rename={cat: kitten}", "retire=[dog]", "add=[jaguar]"]
+    told = "centres.descriptions={jaguar: a fast car}"
+    assert main(["centres", f"bank={old}", *words, told, f"out={new}"]) == 0
+    bank = CentreBank.load(new)
+    assert bank.names == ("kitten", "crane", "jaguar")
+    assert bank.texts == ("cat", "a tall bird", "a fast car")
+    assert main(["centres", f"bank={new}", "rename={crane: 'house [/b]'}", f"out={old}"]) == 0
+
+
+def test_audit_knows_the_datas_own_hierarchy(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["audit=true", "centres=own_hierarchy", "data=fashion_mnist"]
+    assert main(["centres", *words]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "safe to train"
