@@ -7,7 +7,7 @@
     bank.geometry().safe_temperature   # of the soft-min over them
     bank.save("animals.safetensors")
 
-This package stands alone: it needs numpy and safetensors, and each builder its own library.
+It imports nothing of semcentres, and neither torch nor FAISS unless a builder's own library does.
 """
 
 from importlib import import_module

@@ -57,7 +57,7 @@ class RandomOrthogonal:
         seed: int,
         source: Mapping[str, Any] | None = None,
     ) -> Float[np.ndarray, "n d"]:
-        """Return random unit vectors, orthogonal to all others while there is room."""
+        """Return random unit vectors, orthogonal to all others if there is room for all of them."""
         # By the new names: after a class was retired, their number may have been there before.
         rng = np.random.default_rng([seed, *"\n".join(new_names).encode()])
         drawn = rng.standard_normal((len(new_names), vectors.shape[1]))

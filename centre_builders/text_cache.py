@@ -3,6 +3,7 @@
 Dimensions: N texts, D width.
 """
 
+import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from jaxtyping import Float32
 
 from centre_builders.errors import CorruptArtefact
 from centre_builders.sealed import load_sealed, save_sealed
+
+log = logging.getLogger(__name__)
 
 VARIABLE = "SEMCENTRES_CACHE"
 Embed = Callable[[Sequence[str]], Float32[np.ndarray, "N D"]]
@@ -54,7 +57,10 @@ def embed_cached(model: str, texts: Sequence[str], embed: Embed) -> Float32[np.n
     new = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
     if new:
         known |= zip(new, embed(list(new.values())), strict=True)
-        _write(path, known)
+        try:
+            _write(path, known)
+        except OSError as error:
+            log.warning("embedded texts are not kept (%s); set %s to a folder", error, VARIABLE)
     return np.stack([known[key] for key in keys])
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -29,7 +30,7 @@ def read_named_vectors(path: Path, names_path: str | None = None) -> Named:
         raise InputError(f"{path} is none of {', '.join(readers)}; convert it to one of them")
     try:
         own_names, vectors = readers[path.suffix](path)
-    except (OSError, ValueError, EOFError) as error:
+    except (OSError, ValueError, TypeError, EOFError, csv.Error) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(
@@ -46,7 +47,7 @@ def _read_npy(path: Path) -> tuple[None, np.ndarray]:
     return None, np.load(path, mmap_mode="r", allow_pickle=False)
 
 
-def _read_safetensors(path: Path) -> tuple[Sequence[str] | None, np.ndarray]:
+def _read_safetensors(path: Path) -> tuple[Any, np.ndarray]:
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -60,13 +61,18 @@ def _read_safetensors(path: Path) -> tuple[Sequence[str] | None, np.ndarray]:
 def _read_csv(path: Path) -> tuple[Sequence[str], np.ndarray]:
     names: list[str] = []
     rows: list[np.ndarray] = []
-    with path.open(encoding="utf-8", newline="") as file:
+    # Spreadsheets write a byte order mark.
+    with path.open(encoding="utf-8-sig", newline="") as file:
         for number, row in enumerate(csv.reader(file), start=1):
+            # pandas numbers the columns, so a header may look like a row.
+            if not row or (number == 1 and row[0].strip().lower() in ("", "name")):
+                continue
             try:
                 values = np.array(row[1:], dtype=np.float64)
             except ValueError as error:
-                if number == 1:
-                    continue  # a header
+                # A header has no number at all; a row with one has a slip of the pen.
+                if number == 1 and not any(map(_is_number, row[1:])):
+                    continue
                 raise InputError(f"{path}:{number} holds what is no number ({error})") from error
             if rows and len(values) != len(rows[0]):
                 raise InputError(
@@ -77,14 +83,24 @@ def _read_csv(path: Path) -> tuple[Sequence[str], np.ndarray]:
     return names, np.array(rows, dtype=np.float64, ndmin=2)
 
 
-def _read_parquet(path: Path) -> tuple[Sequence[str], np.ndarray]:
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _read_parquet(path: Path) -> tuple[Sequence[Any], np.ndarray]:
     import pyarrow
     from pyarrow import parquet
 
     table = parquet.read_table(path)
     if "name" not in table.column_names:
         raise InputError(f"{path} has no column 'name'; it has {', '.join(table.column_names)}")
-    columns = [table.column(name) for name in table.column_names if name != "name"]
+    # pandas keeps its row numbers as a column of that name.
+    kept = [n for n in table.column_names if n != "name" and not n.startswith("__index")]
+    columns = [table.column(name) for name in kept]
     lists = len(columns) == 1 and pyarrow.types.is_nested(columns[0].type)
     values = columns[0].to_pylist() if lists else list(zip(*columns, strict=True))
     vectors = np.array(values, dtype=np.float64)
@@ -103,6 +119,8 @@ def _check(path: Path, names: Sequence[str], vectors: np.ndarray) -> None:
         raise InputError(
             f"{path} holds {vectors.dtype} of shape {vectors.shape}; wanted floats [rows, columns]"
         )
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise InputError(f"{path}: the names must be a list of texts, one a row")
     if len(names) != len(vectors):
         raise InputError(f"{path} has {len(vectors)} rows for {len(names)} names; give each one")
     for start in range(0, len(vectors), BLOCK):

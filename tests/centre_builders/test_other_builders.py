@@ -86,6 +86,28 @@ def test_vectors_come_by_name_from_every_format(tmp_path: Path, kind: str) -> No
         builder.build(["sealion"], seed=0)
 
 
+def test_csv_as_spreadsheets_and_pandas_write_it(tmp_path: Path) -> None:
+    path = tmp_path / "v.csv"
+    path.write_text("\ufeff\ncat,1,2\n\ndog,3,4\n\n", encoding="utf-8")
+    np.testing.assert_array_equal(
+        FromFile(path=str(path)).build(["dog", "cat"], seed=0).vectors, [[3, 4], [1, 2]]
+    )
+    path.write_text("name,0,1\ncat,1,2\n", encoding="utf-8")
+    with pytest.raises(InputError, match="no vector for 'name'"):
+        FromFile(path=str(path)).build(["name"], seed=0)
+
+
+def test_parquet_of_pandas_keeps_row_numbers_out_and_names_must_be_text(tmp_path: Path) -> None:
+    path = tmp_path / "v.parquet"
+    columns = {"name": ["a", "b"], "x": [1.0, 0.0], "y": [0.0, 2.0], "__index_level_0__": [7, 9]}
+    parquet.write_table(pyarrow.table(columns), path)
+    raw = FromFile(path=str(path)).build(["b", "a"], seed=0)
+    np.testing.assert_array_equal(raw.vectors, [[0, 2], [1, 0]])
+    parquet.write_table(pyarrow.table(columns | {"name": [1, 2]}), path)
+    with pytest.raises(InputError, match="names must be a list of texts"):
+        FromFile(path=str(path)).build(["a"], seed=0)
+
+
 def test_parquet_of_numeric_columns(tmp_path: Path) -> None:
     columns = {"name": list(NAMES)} | {f"c{i}": ROWS[:, i] for i in range(4)}
     parquet.write_table(pyarrow.table(columns), tmp_path / "v.parquet")
@@ -102,6 +124,8 @@ def test_parquet_of_numeric_columns(tmp_path: Path) -> None:
         ("v.csv", "cat,1,2\ndog,nan,0\n", r"'dog' \(row 1\) is zero or not finite"),
         ("v.csv", "cat,1,2\nCat,3,4\n", "gives 'Cat' twice"),
         ("v.csv", "", "wanted floats"),
+        ("v.csv", "cat,1,O\ndog,1,2\n", r"v\.csv:1 holds what is no number"),
+        ("v.csv", "cat,1,2\n" + "x" * 200_000 + ",1,2\n", "cannot be read as .csv"),
         ("v.npy", "x", r"cannot be read as \.npy"),
         ("v.safetensors", "x" * 20, r"cannot be read as \.safetensors"),
         ("v.parquet", "x", r"cannot be read as \.parquet"),
