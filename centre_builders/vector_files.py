@@ -114,7 +114,7 @@ def _read_lines(path: Path) -> Sequence[str]:
         raise InputError(f"{path} cannot be read as names, one a line ({error})") from error
 
 
-def _check(path: Path, names: Any, vectors: np.ndarray) -> None:
+def _check(path: Path, names: Sequence[object], vectors: np.ndarray) -> None:
     if vectors.ndim != 2 or vectors.dtype.kind != "f" or not vectors.size:
         raise InputError(
             f"{path} holds {vectors.dtype} of shape {vectors.shape}; wanted floats [rows, columns]"
