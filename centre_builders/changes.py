@@ -127,14 +127,18 @@ def close_pairs(
     Args:
         bank: holds all of them.
         names: whose centres are looked at; new ones, after `add`.
-        degrees: angle below which two centres are close, in (0, 180].
+        degrees: angle below which two centres are close, in (0, 180]. Where the old centres have
+            axes of their own, which new ones have not, it is the angle of what they mean.
     """
+    shares = [step.facts["share"] for step in bank.conditioning if step.step == "own_axes"]
+    scale = np.full(len(bank.names), math.prod(math.sqrt(1 - share) for share in shares))
     rows = bank.rows_of(names)
     looked_at = set(rows)
+    scale[list(rows)] = 1
     found = []
     for start in range(0, len(rows), BLOCK):
         part = rows[start : start + BLOCK]
-        cosines = bank.vectors[part].astype(np.float64) @ bank.vectors.T
+        cosines = bank.vectors[part].astype(np.float64) @ bank.vectors.T / scale
         for i, j in zip(*np.nonzero(cosines > math.cos(math.radians(degrees))), strict=True):
             row = part[int(i)]
             # A pair of two new names is named once.

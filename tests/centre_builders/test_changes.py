@@ -1,5 +1,6 @@
 """Classes that change: old centres stand still, new ones go where the bank's own builder says."""
 
+import math
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from centre_builders.bank import CentreBank
 from centre_builders.building import build_bank
 from centre_builders.changes import add, close_pairs, rename, retire
-from centre_builders.conditioning import RemoveDirections
+from centre_builders.conditioning import OwnAxes, RemoveDirections
 from centre_builders.errors import InputError
 from centre_builders.from_file import FromFile
 from centre_builders.hierarchy import Hierarchy
@@ -227,3 +228,12 @@ def test_changed_model_is_noticed(tmp_path: Path) -> None:
     (folder / "README.md").write_text("another")
     with pytest.raises(InputError, match="built from sha256"):
         add(bank, ["lion"])
+
+
+def test_close_by_meaning_where_the_old_have_axes_of_their_own() -> None:
+    bank = build_bank(Sentence(), ["cat", "car", "oak"], steps=[OwnAxes(0.5)])
+    more = add(bank, ["a cat", "dog"])
+    assert math.degrees(math.acos(cosine_to(more, "a cat", "cat"))) > 30
+    ((new, old, angle),) = close_pairs(more, ["a cat", "dog"], degrees=30.0)
+    assert (new, old) == ("a cat", "cat")
+    assert angle < 30
