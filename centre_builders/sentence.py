@@ -53,12 +53,14 @@ class Sentence:
         folder = self.model or packaged_minilm()
         texts = tuple((descriptions or {}).get(name, name) for name in names)
         prompts = self._prompts(texts)
-        rows = _embed(folder, prompts).astype(np.float64)
+        place = _place(folder)
+        mark = None if place is None else _fingerprint(Path(place))
+        rows = _embed(place or folder, mark, prompts).astype(np.float64)
         embedded = normalise(rows).reshape(len(self.templates), len(names), -1)
         source = {
             "model": self.model or "all-MiniLM-L6-v2",
             "templates": " | ".join(self.templates),
-            **_identity(folder),
+            **({} if mark is None else {"sha256": mark}),
         }
         return RawCentres(embedded.mean(axis=0), texts, source, shares_mean=True, independent=True)
 
@@ -101,18 +103,16 @@ def packaged_minilm() -> str:
     return str(get_model_path())
 
 
-def _embed(model: str, prompts: Sequence[str]) -> Float[np.ndarray, "P D"]:
+def _embed(model: str, mark: str | None, prompts: Sequence[str]) -> Float[np.ndarray, "P D"]:
+    """Return the embeddings, kept under the model's mark; without one they are not kept."""
+    encode = partial(_encode, model)
+    return encode(prompts) if mark is None else embed_cached(mark, prompts, encode)
+
+
+def _place(model: str) -> str | None:
+    """Return the folder of a model's files, None where they are not on this machine yet."""
     local = Path(model).expanduser()
-    place = str(local) if local.exists() else _downloaded(model)
-    if place is None:
-        return _encode(model, prompts)
-    return embed_cached(_fingerprint(Path(place)), prompts, partial(_encode, place))
-
-
-def _identity(folder: str) -> dict[str, str]:
-    """Return the SHA-256 of a model's files, nothing where they are not there yet."""
-    place = folder if Path(folder).is_dir() else _downloaded(folder)
-    return {} if place is None else {"sha256": _fingerprint(Path(place))}
+    return str(local) if local.exists() else _downloaded(model)
 
 
 def _downloaded(model: str) -> str | None:

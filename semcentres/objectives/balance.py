@@ -3,9 +3,17 @@
 Dimensions: B embeddings, K centres.
 """
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+
+def check_prior(prior: Sequence[float] | None) -> None:
+    """Raise a ValueError where a prior's shares are not positive or do not sum to 1."""
+    if prior is not None and (min(prior) <= 0 or abs(sum(prior) - 1) > 1e-6):
+        raise ValueError(f"prior must be positive and sum to 1, got {list(prior)}")
 
 
 def prior_divergence(

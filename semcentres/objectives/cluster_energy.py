@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from semcentres.objectives.balance import balanced, prior_divergence
+from semcentres.objectives.balance import balanced, check_prior, prior_divergence
 from semcentres.objectives.batch import EmbeddedBatch
 from semcentres.softmin import assignment, nearest, softmin
 
@@ -215,5 +215,4 @@ def _check_options(
         raise ValueError(f"sharpening must be positive, got {sharpening}")
     if not 0 <= confidence <= 1:
         raise ValueError(f"view_confidence must be in [0, 1], got {confidence}")
-    if prior is not None and (min(prior) <= 0 or abs(sum(prior) - 1) > 1e-6):
-        raise ValueError(f"prior must be positive and sum to 1, got {list(prior)}")
+    check_prior(prior)

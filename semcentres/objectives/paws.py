@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from centre_builders.errors import InputError
-from semcentres.objectives.balance import balanced, prior_divergence
+from semcentres.objectives.balance import balanced, check_prior, prior_divergence
 from semcentres.objectives.batch import EmbeddedBatch
 
 TINY = 1e-4  # target entries below it are set to 0, as in the authors' code
@@ -136,8 +136,7 @@ class PAWS(nn.Module):
             raise ValueError(f"label_smoothing must be in (0, 1), got {label_smoothing}")
         if balance_weight < 0:
             raise ValueError(f"balance_weight must be at least 0, got {balance_weight}")
-        if prior is not None and (min(prior) <= 0 or abs(sum(prior) - 1) > 1e-6):
-            raise ValueError(f"prior must be positive and sum to 1, got {list(prior)}")
+        check_prior(prior)
         self.support_temperature = temperature
         self.sharpening = sharpening
         self.label_smoothing = label_smoothing
