@@ -7,9 +7,10 @@ from typing import Any
 import numpy as np
 
 from centre_builders.bank import CentreBank
-from centre_builders.conditioning import Assign, ChangeDimension, RemoveMean, Step, condition
+from centre_builders.conditioning import Step, condition
 from centre_builders.errors import InputError
 from centre_builders.protocol import CentreBuilder, RawCentres
+from centre_builders.steps import Assign, ChangeDimension, RemoveMean
 from centre_builders.stored import describe_builder
 from centre_builders.vocabulary import check_names
 

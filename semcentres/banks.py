@@ -12,10 +12,11 @@ from centre_builders.bank import CentreBank
 from centre_builders.building import build_bank
 from centre_builders.changes import add, close_pairs, rename, retire
 from centre_builders.class_names import ClassNames, check_class_names, read_class_names
-from centre_builders.conditioning import Assign, OwnAxes, RemoveDirections, Step, Whiten
+from centre_builders.conditioning import Step
 from centre_builders.errors import InputError, UsageError
 from centre_builders.protocol import CentreBuilder
 from centre_builders.prototypes import Prototypes
+from centre_builders.steps import Assign, OwnAxes, RemoveDirections, Whiten
 from centre_builders.taxonomy import Parents
 from semcentres.components import build
 from semcentres.evaluation.report import draw_bank, draw_recorded

@@ -17,7 +17,6 @@ from centre_builders import wordnet
 from centre_builders.audit import Audit, audit
 from centre_builders.building import build_bank
 from centre_builders.class_names import ClassNames
-from centre_builders.conditioning import RemoveDirections
 from centre_builders.errors import InputError
 from centre_builders.from_file import FromFile
 from centre_builders.mix import Mix
@@ -25,6 +24,7 @@ from centre_builders.one_hot import OneHot
 from centre_builders.protocol import RawCentres
 from centre_builders.random_orthogonal import RandomOrthogonal
 from centre_builders.sentence import Sentence
+from centre_builders.steps import RemoveDirections
 from centre_builders.vocabulary import Explains, near_spellings
 from centre_builders.word2vec import Word2Vec
 from centre_builders.wordnet import Sense

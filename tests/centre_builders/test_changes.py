@@ -11,7 +11,6 @@ import pytest
 from centre_builders.bank import CentreBank
 from centre_builders.building import build_bank
 from centre_builders.changes import add, close_pairs, rename, retire
-from centre_builders.conditioning import OwnAxes, RemoveDirections
 from centre_builders.errors import InputError
 from centre_builders.from_file import FromFile
 from centre_builders.hierarchy import Hierarchy
@@ -21,6 +20,7 @@ from centre_builders.protocol import CentreBuilder
 from centre_builders.random_orthogonal import RandomOrthogonal
 from centre_builders.semantic_separated import SemanticSeparated
 from centre_builders.sentence import Sentence, packaged_minilm
+from centre_builders.steps import OwnAxes, RemoveDirections
 from centre_builders.stored import describe_builder, rebuild
 from centre_builders.word2vec import Word2Vec
 

@@ -6,18 +6,16 @@ import numpy as np
 import pytest
 
 from centre_builders.building import build_bank
-from centre_builders.conditioning import (
+from centre_builders.conditioning import Step, apply, condition
+from centre_builders.errors import InputError
+from centre_builders.steps import (
     Assign,
     ChangeDimension,
     OwnAxes,
     RemoveDirections,
     RemoveMean,
-    Step,
     Whiten,
-    apply,
-    condition,
 )
-from centre_builders.errors import InputError
 from centre_builders.word2vec import Word2Vec
 
 RNG = np.random.default_rng(0)
