@@ -64,7 +64,7 @@ def assess(
         **_about(model, source, split, config, shown),
         **by_centre,
         **by_neighbours(shown, len(source.class_names)),
-        **by_probe(model, shown, labelled_images(source, split)),
+        **by_probe(model.encoder, held, labelled_images(source, split)),
         **by_distribution(model, shown, views, config.seed),
         **by_hierarchy(model, shown, source),
         **by_new_names(model, source),

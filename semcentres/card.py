@@ -62,6 +62,7 @@ MEASURES = {
     "nearest_centre_top_5": "nearest-centre top-5 accuracy",
     "knn_accuracy": "kNN accuracy (k=20)",
     "probe_accuracy": "linear probe accuracy",
+    "feature_probe_accuracy": "linear probe accuracy, before the last layer",
     "recall_at_1": "Recall@1",
     "recall_at_5": "Recall@5",
     "recall_at_10": "Recall@10",

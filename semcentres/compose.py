@@ -42,11 +42,24 @@ def compose_config(verb: str, words: Sequence[str]) -> DictConfig:
     return config
 
 
-def _compose(verb: str, words: Sequence[str]) -> DictConfig:
+def _compose(verb: str, words: Sequence[str], *, whole: bool = False) -> DictConfig:
     register_schemas()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return compose(verb, overrides=list(words))
+        return compose(verb, overrides=list(words), return_hydra_config=whole)
+
+
+def sweep_words(verb: str, words: Sequence[str]) -> dict[str, str]:
+    """Return the axes that an experiment brings, as Hydra writes them: key to choices.
+
+    Raises:
+        UsageError: as `compose_config`.
+    """
+    try:
+        params = _compose(verb, words, whole=True).hydra.sweeper.params
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UsageError(_explain(verb, words, error)) from error
+    return {str(key): str(choices) for key, choices in (params or {}).items()}
 
 
 def defaults(verb: str) -> DictConfig:

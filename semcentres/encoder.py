@@ -37,17 +37,50 @@ class Encoder(nn.Module):
         return F.normalize(raw.float(), dim=-1)
 
 
+class Features(nn.Module):
+    """An encoder up to its last linear layer: inputs to what that layer is given, [B F].
+
+    Self-supervised methods are commonly judged there, the layers behind being their "projection
+    head" (Chen et al. 2020, arXiv:2002.05709, section 4.2).
+
+    Raises:
+        ValueError: the backbone has no linear layer.
+    """
+
+    def __init__(self, encoder: Encoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.last = last_linear(encoder)
+
+    def forward(self, inputs: Float[Tensor, "B C *HW"]) -> Float[Tensor, "B F"]:
+        """Return the features, in float32 under any autocast."""
+        given: list[Tensor] = []
+        with self.last.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0])):
+            self.encoder(inputs)
+        return given[0].float()
+
+
+def last_linear(encoder: nn.Module) -> nn.Linear:
+    """Return the last linear layer.
+
+    Raises:
+        ValueError: there is none.
+    """
+    linears = [module for module in encoder.modules() if isinstance(module, nn.Linear)]
+    if not linears:
+        raise ValueError("the backbone has no linear layer at its end")
+    return linears[-1]
+
+
 def keep_features(encoder: Encoder) -> None:
     """Let the last linear layer alone learn; running statistics stay as they are too.
 
     Raises:
         ValueError: the backbone has no linear layer.
     """
-    linears = [module for module in encoder.modules() if isinstance(module, nn.Linear)]
-    if not linears:
-        raise ValueError("the backbone has no linear layer that could learn alone")
+    last = last_linear(encoder)
     encoder.requires_grad_(requires_grad=False).eval()
-    linears[-1].requires_grad_(requires_grad=True)
+    last.requires_grad_(requires_grad=True)
 
 
 def small_conv(

@@ -1,6 +1,6 @@
-"""Exact neighbours among unit vectors; with kmeans.py the only module that imports faiss.
+"""Exact neighbours among unit vectors; with kmeans.py and approximate.py the only one with faiss.
 
-Dimensions: N rows of the index, Q queries, D columns, K centres, k neighbours, m fetched.
+Dimensions: N rows of the index, Q queries, D columns, K centres, k neighbours, m candidates.
 """
 
 # torch comes first: both bring an OpenMP of their own, and the first one loaded serves both.
@@ -17,17 +17,15 @@ from jaxtyping import Float, Float32, Int64
 
 from centre_builders.artefact import verify_folder, write_folder
 from centre_builders.errors import CorruptArtefact, InputError
+from semcentres.exact_search import EXTRA, nearest, nearest_among
 
 # Above this size FAISS scores with BLAS, whose last bits depend on where a row stands in its
-# matrix: equal rows get unequal scores, and the split into blocks shows. The other path scores
-# each pair by itself, so a score is a function of the two vectors alone, to the last bit. It
-# takes up to 3.5 times as long (512 columns, one core). On a GPU scores are right to rounding.
+# matrix; kmeans.py relies on it, and tests compare this index with FAISS's own.
 faiss.cvar.distance_compute_blas_threshold = np.iinfo(np.int32).max
 FILE_NAME = "index.faiss"
 UNIT_TOLERANCE = 1e-3
+LONGEST = 1.01 * (1 + UNIT_TOLERANCE)  # with room for rounding
 GPU_MAX_FETCH = 2048
-TILE_BYTES = 1 << 24  # of rows, which a processor's last cache holds
-TIE_BUDGET = 1 << 24  # scores held at once while ties are resolved, 12 bytes each
 Exclusion = Int64[np.ndarray, " _Q"] | None
 
 
@@ -46,19 +44,22 @@ class Neighbours:
 
 @final
 class Index:
-    """All rows, compared one by one; made by `build` or `load`."""
+    """All rows, compared one by one; made by `build` or `load`.
+
+    A score is a function of the two vectors alone, to the last bit. A GPU only chooses candidates.
+    """
 
     def __init__(self, rows: Float32[np.ndarray, "N D"]) -> None:
-        self._tiles = _tiles(rows)
+        self._rows = rows
         self._gpu: Any = faiss.index_cpu_to_all_gpus(_flat(rows)) if faiss.get_num_gpus() else None
 
     def __len__(self) -> int:
-        return int(self._tiles.ntotal)
+        return len(self._rows)
 
     @property
     def dimension(self) -> int:
         """The number of columns, D."""
-        return int(self._tiles.d)
+        return int(self._rows.shape[1])
 
     @classmethod
     def build(cls, embeddings: Float[np.ndarray, "N D"]) -> "Index":
@@ -70,7 +71,8 @@ class Index:
         rows = _unit_rows("embeddings", embeddings)
         if len(rows) == 0:
             raise InputError("the embeddings have no rows; an index needs at least one")
-        return cls(rows)
+        # FAISS reads the memory, and the caller may write to it.
+        return cls(rows.copy())
 
     def search(
         self, queries: Float[np.ndarray, "Q D"], k: int, *, exclude: Exclusion = None
@@ -113,10 +115,9 @@ class Index:
 
         `about` says, as JSON, what the rows were made from: fingerprints of encoder, bank, data.
         """
-        parts = [_rows(self._tiles.at(i)) for i in range(self._tiles.count())]
         made = {**about, "shape": [len(self), self.dimension]}
         with write_folder(folder, about=made) as temporary:
-            faiss.write_index(_flat(np.concatenate(parts)), str(temporary / FILE_NAME))
+            faiss.write_index(_flat(self._rows), str(temporary / FILE_NAME))
 
     @classmethod
     def load(cls, folder: Path, expect: Mapping[str, Any] | None = None) -> "Index":
@@ -143,21 +144,28 @@ class Index:
             else:
                 yield rows, _leave_out(self._top(queries[rows], k + 1), exclude[rows])
 
-    def _top(
-        self, queries: Float32[np.ndarray, "Q D"], k: int, fetch: int | None = None
-    ) -> Neighbours:
-        """Return the first k of all rows, fetching more for a query whose k-th may be tied."""
-        fetch = min(k + 1 if fetch is None else fetch, len(self))
-        on_cpu = self._gpu is None or fetch > GPU_MAX_FETCH
-        cosines, ids = (self._tiles if on_cpu else self._gpu).search(queries, fetch)
-        open_end = fetch < len(self)
-        tied = np.flatnonzero(open_end & (cosines[:, -1] == cosines[:, min(k, fetch) - 1]))
-        ids, cosines = _order_ties(ids, cosines, len(self))[:, :k], cosines[:, :k]
-        step = max(1, TIE_BUDGET // (8 * fetch))
-        for part in (tied[start : start + step] for start in range(0, len(tied), step)):
-            wider = self._top(queries[part], k, 8 * fetch)
-            ids[part], cosines[part] = wider.ids, wider.cosines
+    def _top(self, queries: Float32[np.ndarray, "Q D"], k: int) -> Neighbours:
+        """Return the first k of all rows, or all."""
+        k, fetch = min(k, len(self)), min(k + EXTRA, len(self))
+        if self._gpu is None or fetch > GPU_MAX_FETCH:
+            return Neighbours(*nearest(self._rows, queries, k, self._score, LONGEST))
+        products, candidates = self._gpu.search(queries, fetch)
+        bounds = products[:, -1]
+        ids, cosines, proven = nearest_among(candidates, bounds, queries, k, self._score, LONGEST)
+        open_ = ~proven
+        ids[open_], cosines[open_] = nearest(self._rows, queries[open_], k, self._score, LONGEST)
         return Neighbours(ids, cosines)
+
+    def _score(
+        self, queries: Float32[np.ndarray, "B D"], ids: Int64[np.ndarray, "B m"]
+    ) -> Float32[np.ndarray, "B m"]:
+        """Return the inner product of each query with each row of its ids, pair by pair."""
+        queries, ids = np.ascontiguousarray(queries), np.ascontiguousarray(ids)
+        scores = np.empty(ids.shape, np.float32)
+        arrays = (faiss.swig_ptr(array) for array in (scores, queries, self._rows, ids))
+        # Its stubs leave the function out.
+        faiss.fvec_inner_products_by_idx(*arrays, self.dimension, *ids.shape)  # type: ignore[attr-defined]
+        return scores
 
 
 def nearest_centres(
@@ -192,34 +200,11 @@ def _flat(rows: Float32[np.ndarray, "N D"]) -> faiss.IndexFlatIP:
     return flat
 
 
-def _rows(flat: faiss.Index) -> Float32[np.ndarray, "N D"]:
-    # A tensor where anybody has imported faiss.contrib.torch_utils.
-    return np.asarray(flat.reconstruct_n(0, flat.ntotal))
-
-
-def _tiles(rows: Float32[np.ndarray, "N D"]) -> Any:  # noqa: ANN401
-    """Return the rows in parts that stay in cache: all queries meet one before the next is read."""
-    tiles = faiss.IndexShards(rows.shape[1])  # in turn; ids run on
-    step = max(1, TILE_BYTES // rows[0].nbytes)
-    for start in range(0, len(rows), step):
-        tiles.add_shard(_flat(rows[start : start + step]))
-    return tiles
-
-
 def _check_exclude(exclude: Int64[np.ndarray, " E"], num_queries: int, size: int) -> None:
     if len(exclude) != num_queries:
         raise InputError(f"exclude has {len(exclude)} ids for {num_queries} queries; give each one")
     for id_ in exclude[(exclude < 0) | (exclude >= size)]:
         raise InputError(f"exclude holds {id_}, not a row of the index; wanted 0 to {size - 1}")
-
-
-def _order_ties(
-    ids: Int64[np.ndarray, "Q m"], cosines: Float32[np.ndarray, "Q m"], size: int
-) -> Int64[np.ndarray, "Q m"]:
-    """Return the ids with every run of equal cosines in rising order; cosines fall already."""
-    run = np.zeros_like(ids)
-    np.cumsum(cosines[:, 1:] != cosines[:, :-1], axis=1, out=run[:, 1:])
-    return np.sort(run * size + ids, axis=1) % size
 
 
 def _leave_out(found: Neighbours, exclude: Int64[np.ndarray, " Q"]) -> Neighbours:
@@ -247,4 +232,5 @@ def _read_rows(path: Path) -> Float[np.ndarray, "N D"]:
         raise CorruptArtefact(f"{path} is no index; build it again from the embeddings") from error
     if not isinstance(flat, faiss.IndexFlatIP):
         raise CorruptArtefact(f"{path} is a {type(flat).__name__}, wanted IndexFlatIP; build again")
-    return _rows(flat)
+    # A tensor where anybody has imported faiss.contrib.torch_utils.
+    return np.asarray(flat.reconstruct_n(0, flat.ntotal))

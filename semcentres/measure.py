@@ -16,6 +16,7 @@ from centre_builders.changes import add
 from centre_builders.errors import InputError
 from semcentres.data.source import ImageSet, Source
 from semcentres.embedding import embed
+from semcentres.encoder import Encoder, Features
 from semcentres.evaluation.classification import Classification, classify, top_k_accuracy
 from semcentres.evaluation.distribution import alignment, cluster_energy, uniformity
 from semcentres.evaluation.knn import knn_predict
@@ -108,16 +109,20 @@ def by_neighbours(shown: Assessed, num_classes: int) -> Results:
     }
 
 
-def by_probe(model: Model, shown: Assessed, labelled: ImageSet) -> Results:
-    """Measure a linear probe fitted on the images that training had labels of.
+def by_probe(encoder: Encoder, held: ImageSet, labelled: ImageSet) -> Results:
+    """Measure linear probes fitted on the images that training had labels of.
 
-    Nothing where they are too few for one.
+    One on the embeddings, one on the features before the last layer; nothing where the images are
+    too few for one.
     """
-    labels = labelled.labels.numpy()
-    if not can_probe(labels):
+    known, wanted = labelled.labels.numpy(), held.labels.numpy()
+    if not can_probe(known):
         return {}
-    found = probe_predict(model.embed(labelled.images), labels, shown.embeddings)
-    return {"probe_accuracy": float((found == shown.labels).mean())}
+    found = {
+        name: probe_predict(embed(part, labelled.images), known, embed(part, held.images))
+        for name, part in (("probe", encoder), ("feature_probe", Features(encoder)))
+    }
+    return {f"{name}_accuracy": float((at == wanted).mean()) for name, at in found.items()}
 
 
 def by_distribution(model: Model, shown: Assessed, views: Sequence[View], seed: int) -> Results:

@@ -15,7 +15,7 @@ from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError
 from semcentres import show_audit
 from semcentres.card import MEASURES
-from semcentres.compare import Comparison, spread
+from semcentres.comparison import Comparison
 
 VERSIONS = ("semcentres", "torch", "torchvision", "lightning", "sentence-transformers", "gensim")
 
@@ -73,17 +73,19 @@ evaluate = train
 
 def compare(found: Comparison) -> None:
     """Print a comparison, mean and standard deviation over the seeds."""
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    columns = found.columns()
-    table = Table(*found.axes, title=f"{len(found.rows[0]['runs'])} seeds")
-    for heading in columns.values():
+    wide = 20 * (len(found.axes) + len(found.columns))  # where nobody's terminal folds it
+    console = Console(width=None if sys.stdout.isatty() else wide)
+    table = Table(title=f"{len(found.rows[0].runs)} seeds")
+    for axis in found.axes:
+        table.add_column(axis, no_wrap=True)
+    for heading in found.columns.values():
         table.add_column(heading, justify="right")
     for row in found.rows:
-        cells = [spread(found.cell(row, key)) for key in columns]
-        table.add_row(*row["words"].values(), *cells)
+        table.add_row(*row.words.values(), *found.cells(row))
     console.print(table)
-    console.print(f"table   {found.folder / 'comparison.md'}, .json", soft_wrap=True)
-    console.print(f"figure  {found.folder / 'comparison.png'}", soft_wrap=True)
+    console.print(f"tables    {found.folder / 'comparison.md'}, .json", soft_wrap=True)
+    for picture in sorted(found.folder.glob("*.png")):
+        console.print(f"picture   {picture}", soft_wrap=True)
 
 
 def embed(folder: Path) -> None:

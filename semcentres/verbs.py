@@ -23,9 +23,9 @@ from semcentres.compose import load_config
 from semcentres.data.source import ImageSet, Source
 from semcentres.data.stream import Stream
 from semcentres.embedding import embed as embed_images
-from semcentres.evaluation.probe import can_probe, probe_predict
+from semcentres.encoder import Encoder
 from semcentres.identity import check_same_config, default_run_dir
-from semcentres.measure import Results
+from semcentres.measure import Results, by_probe
 from semcentres.model import Model, make_encoder, save_model
 from semcentres.objectives.batch import Objective
 from semcentres.recipe import (
@@ -160,15 +160,12 @@ def _take_weights(encoder: torch.nn.Module, run_dir: str) -> None:
 
 
 def _validate(
-    encoder: torch.nn.Module, *, held: ImageSet, labelled: ImageSet, centres: torch.Tensor
+    encoder: Encoder, *, held: ImageSet, labelled: ImageSet, centres: torch.Tensor
 ) -> dict[str, float]:
     """Return the accuracy on held-out training images, by the centres and by a linear probe."""
-    embeddings, wanted = embed_images(encoder, held.images), held.labels.numpy()
-    found = {"validation": nearest(torch.from_numpy(embeddings), centres).numpy()}
-    if can_probe(labelled.labels.numpy()):
-        known = embed_images(encoder, labelled.images)
-        found["probe"] = probe_predict(known, labelled.labels.numpy(), embeddings)
-    return {f"{by}_accuracy": float((at == wanted).mean()) for by, at in found.items()}
+    found = nearest(torch.from_numpy(embed_images(encoder, held.images)), centres)
+    accuracy = float((found == held.labels).double().mean())
+    return {"validation_accuracy": accuracy, **by_probe(encoder, held, labelled)}
 
 
 def _assess_run(

@@ -5,7 +5,7 @@ colour vision; right and wrong also differ by their sign.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,6 +33,14 @@ def save(figure: Figure, path: Path) -> None:
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     write_file(path, buffer.getvalue())
+
+
+def styles() -> Iterator[tuple[str, str]]:
+    """Yield colours and line styles that tell many lines apart."""
+    colours = (BLUE, ORANGE, GREEN, VERMILION, PURPLE)
+    for line in ("-", "--", ":", "-."):
+        for colour in colours:
+            yield colour, line
 
 
 def short(name: str, length: int = 18) -> str:

@@ -1,4 +1,4 @@
-"""A comparison in one figure: a panel a measure, a bar a row, whiskers over the seeds."""
+"""A comparison in two figures: a bar a row for each measure, and accuracy against its costs."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from centre_builders.errors import InputError
-from semcentres.evaluation.canvas import BLUE, GREY, new_figure, save, short
+from semcentres.evaluation.canvas import BLUE, GREY, new_figure, save, short, styles
 
 COLUMNS = 3
 Spread = tuple[float, float]
@@ -40,6 +40,40 @@ def draw_comparison(
         )
     for unused in axes.ravel()[len(panels) :]:
         unused.set_visible(False)
+    save(figure, path)
+
+
+def draw_race(
+    names: Sequence[str],
+    curves: Sequence[Sequence[Mapping[str, Spread]]],
+    costs: Sequence[str],
+    path: Path,
+) -> None:
+    """Draw the accuracy on held-out images against each cost, with a band of a deviation.
+
+    Args:
+        names: of the rows.
+        curves: of each row: at each checkpoint mean and standard deviation of the costs and of
+            "accuracy".
+        costs: keys; each is a panel.
+        path: of the PNG.
+    """
+    figure = new_figure(4.2 * len(costs), 4.2)
+    panels = figure.subplots(1, len(costs), sharey=True, squeeze=False)[0]
+    for panel, cost in zip(panels, costs, strict=True):
+        for curve, (colour, line) in zip(curves, styles(), strict=False):
+            at = np.asarray([point[cost][0] for point in curve])
+            mean, deviation = np.asarray([point["accuracy"] for point in curve]).T
+            panel.plot(at, mean, color=colour, linestyle=line)
+            panel.fill_between(
+                at, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0
+            )
+        panel.set_xlabel(cost.replace("_", " "))
+        panel.grid(alpha=0.3)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].set_ylabel("accuracy on held-out training images")
+    labels = [short(name, 40) for name in names]
+    figure.legend(panels[0].lines, labels, loc="outside lower center", ncols=4, fontsize=8)
     save(figure, path)
 
 

@@ -1,6 +1,6 @@
 """The pictures of a report, one function each: arrays in, a PNG out."""
 
-from semcentres.evaluation.figures_compare import draw_comparison
+from semcentres.evaluation.figures_compare import draw_comparison, draw_race
 from semcentres.evaluation.figures_curves import draw_curves
 from semcentres.evaluation.figures_gallery import draw_gallery
 from semcentres.evaluation.figures_map import draw_map
@@ -16,6 +16,7 @@ __all__ = [
     "draw_gallery",
     "draw_gram",
     "draw_map",
+    "draw_race",
     "draw_recorded",
     "draw_toy",
 ]

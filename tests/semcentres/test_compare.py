@@ -10,12 +10,14 @@ from PIL import Image
 
 from centre_builders.errors import InputError, UsageError
 from semcentres.cli import main
-from semcentres.compare import Comparison, compare
+from semcentres.compare import _read, compare
+from semcentres.comparison import Comparison, Row
 from semcentres.evaluation.report import draw_comparison
 
 TINY = [
     "data=mnist_5k", "encoder.width=4", "trainer.steps=3", "trainer.labelled_batch=8",
     "trainer.unlabelled_batch=8", "trainer.device=cpu", "centres.dimension=12",
+    "data.labels_per_class=5", "data.validation=100", "trainer.checkpoint_every=2",
 ]  # fmt: skip
 
 
@@ -27,9 +29,9 @@ def comparison(tmp_path_factory: pytest.TempPathFactory) -> Comparison:
 
 def test_rows_are_what_the_runs_say(comparison: Comparison) -> None:
     assert comparison.axes == ("centres",)
-    assert [comparison.name(row) for row in comparison.rows] == ["one_hot", "word2vec"]
+    assert [row.name for row in comparison.rows] == ["one_hot", "word2vec"]
     for row in comparison.rows:
-        kind = row["words"]["centres"]
+        kind = row.words["centres"]
         told = [
             json.loads((comparison.folder / f"{kind}-seed{seed}" / "metrics.json").read_text())
             for seed in (0, 1)
@@ -38,9 +40,28 @@ def test_rows_are_what_the_runs_say(comparison: Comparison) -> None:
         assert [results["seed"] for results in told] == [0, 1]
         assert all(results["builder"].split(".")[1] == kind for results in told)
         wanted = (statistics.mean(accuracies), statistics.stdev(accuracies))
-        assert comparison.cell(row, "nearest_centre_accuracy") == pytest.approx(wanted)
-    assert "zero_shot_top_1" not in comparison.columns()
-    assert {"nearest_centre_accuracy", "max_cosine", "build_seconds"} <= set(comparison.columns())
+        assert row.cell("nearest_centre_accuracy") == pytest.approx(wanted)
+    assert "zero_shot_top_1" not in comparison.columns
+    assert {"nearest_centre_accuracy", "max_cosine", "build_seconds"} <= set(comparison.columns)
+
+
+def test_curves_are_what_the_runs_logged(comparison: Comparison) -> None:
+    for row in comparison.rows:
+        logs = [
+            (comparison.folder / f"{row.name}-seed{seed}" / "metrics.jsonl").read_text()
+            for seed in (0, 1)
+        ]
+        records = [
+            [r for r in map(json.loads, log.splitlines()) if "probe_accuracy" in r] for log in logs
+        ]
+        assert [at["step"] for at in row.curve] == [(2, 0), (3, 0)]
+        assert [at["image_crops"] for at in row.curve] == [(2 * 16 * 2, 0), (3 * 16 * 2, 0)]
+        for number, at in enumerate(row.curve):
+            for key in ("seconds", "accuracy"):
+                values = [r[number][row.classifier if key == "accuracy" else key] for r in records]
+                assert at[key] == pytest.approx((statistics.mean(values), statistics.stdev(values)))
+    with Image.open(comparison.folder / "race.png") as picture:
+        assert picture.width > 2 * picture.height
 
 
 def test_stopped_comparison_goes_on(
@@ -54,7 +75,60 @@ def test_stopped_comparison_goes_on(
     assert weights.stat().st_mtime_ns == before
     out = capsys.readouterr().out
     assert "random_orthogonal" in out
-    assert "accuracy" in out
+    assert "nearest centre" in out
+
+
+def a_row(name: str, ends: dict[str, float], report: dict[str, float], rate: float) -> Row:
+    """Two seeds whose accuracies grow evenly over ten checkpoints of a second each."""
+    runs = [
+        {
+            "seed": seed,
+            "results": report,
+            "curve": [
+                {"step": 10 * t, "image_crops": 80 * t, "seconds": t / rate}
+                | {key: end * t / 10 + bend for key, end in ends.items()}
+                for t in range(1, 11)
+            ],
+        }
+        for seed, bend in enumerate((-0.01, 0.01))
+    ]
+    return Row({"method": name}, tuple(runs))
+
+
+def test_each_row_is_judged_by_what_is_best_on_held_out_images() -> None:
+    """Never by what is best on the images of the report."""
+    ends = {"validation_accuracy": 0.6, "probe_accuracy": 0.7, "feature_probe_accuracy": 0.5}
+    report = {
+        "nearest_centre_accuracy": 0.1, "probe_accuracy": 0.2, "feature_probe_accuracy": 0.9,
+    }  # fmt: skip
+    row = a_row("a", ends, report, rate=1.0)
+    assert row.classifier == "probe_accuracy"
+    assert row.cell("accuracy") == (0.2, 0.0)
+    assert row.curve[-1]["accuracy"] == pytest.approx((0.7, statistics.stdev([-0.01, 0.01])))
+
+
+def test_what_it_costs_to_reach_another(tmp_path: Path) -> None:
+    ends = dict.fromkeys(("validation_accuracy",), 0.8)
+    report = {"nearest_centre_accuracy": 0.8}
+    slow, fast = a_row("slow", ends, report, 1.0), a_row("fast", ends, report, 4.0)
+    weak = a_row("weak", {"validation_accuracy": 0.5}, report, 4.0)
+    found = Comparison(tmp_path, ("method",), (slow, fast, weak)).reached()
+    assert found["slow"]["fast"] == {"step": 100, "image_crops": 800, "seconds": 2.5}
+    assert found["slow"]["weak"] is None
+    assert found["weak"]["slow"] == {"step": 70, "image_crops": 560, "seconds": 7}
+
+
+def test_axes_come_from_an_experiment_or_a_list(tmp_path: Path) -> None:
+    """The experiment's methods and seeds are taken, and a list in place of commas."""
+    words = [*TINY, "experiment=compare_small", f"out={tmp_path}"]
+    _, axes, rest = _read(words)
+    assert axes["method"][:1] == ["supervised"]
+    assert axes["seed"] == ["0", "1", "2"]
+    assert rest == words[:-1]
+    _, axes, _ = _read([*words, "methods=[paws,pcl]", "seed=4"])
+    assert axes == {"method": ["paws", "pcl"], "seed": ["4"]}
+    _, axes, _ = _read(["objectives=[fixmatch,paws]", "seeds=[1,2]"])
+    assert axes == {"objective": ["fixmatch", "paws"], "seed": ["1", "2"]}
 
 
 @pytest.mark.parametrize(

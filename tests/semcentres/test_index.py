@@ -38,6 +38,9 @@ def by_hand(
 EXACT = np.array([[1, 0, 0], [0, 1, 0], [-1, 0, 0], [0, 0, 1], [0, -1, 0]], np.float32)
 
 
+AXES = np.eye(7, dtype=np.float32)
+
+
 @st.composite
 def searches(draw_: st.DrawFn) -> tuple[np.ndarray, np.ndarray, int, np.ndarray]:
     pick = st.integers(0, len(EXACT) - 1)
@@ -92,7 +95,7 @@ def test_equals_full_sort_without_ties() -> None:
 
 @pytest.fixture(scope="module")
 def crowded() -> np.ndarray:
-    """2,500 rows of 100 columns, half of them equal: many enough for FAISS to use BLAS."""
+    """2,500 rows of 100 columns, half of them equal: many enough for groups of rows."""
     rows = draw(2500, 100, 2)
     rows[np.random.default_rng(3).permutation(2500)[:1250]] = rows[7]
     return rows
@@ -127,17 +130,49 @@ def test_widening_in_small_parts_changes_nothing(
 ) -> None:
     index = Index.build(crowded)
     whole = index.search(crowded, 3)
-    monkeypatch.setattr("semcentres.index.TIE_BUDGET", 1)
+    monkeypatch.setattr("semcentres.exact_search.BUDGET", 1)
     assert (index.search(crowded, 3).ids == whole.ids).all()
 
 
-@pytest.mark.parametrize("tile_bytes", [1, 100 * 400, 901 * 400])
+@pytest.mark.parametrize("tile", [1, 100, 901])
 def test_tiles_change_no_bit(
-    crowded: np.ndarray, monkeypatch: pytest.MonkeyPatch, tile_bytes: int
+    crowded: np.ndarray, monkeypatch: pytest.MonkeyPatch, tile: int
 ) -> None:
     whole = Index.build(crowded).search(crowded[:50], 300)
-    monkeypatch.setattr("semcentres.index.TILE_BYTES", tile_bytes)
+    monkeypatch.setattr("semcentres.exact_search.TILE", tile)
     found = Index.build(crowded).search(crowded[:50], 300)
+    assert (found.ids == whole.ids).all()
+    assert (found.cosines == whole.cosines).all()
+
+
+def test_writing_to_what_it_was_built_from_changes_nothing() -> None:
+    rows = draw(41, 7, 8)
+    index = Index.build(rows)
+    found = index.search(AXES, 3)
+    rows[:] = rows[::-1].copy()
+    assert (index.search(AXES, 3).ids == found.ids).all()
+
+
+class Proposer:
+    """In place of a GPU: products in float64, of which half the queries get the worst rows."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self._rows = rows.astype(np.float64)
+
+    def search(self, queries: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+        products = queries.astype(np.float64) @ self._rows.T
+        products[::2] *= -1
+        ids = np.argsort(-products, axis=1)[:, :k]
+        products[::2] *= -1
+        return np.take_along_axis(products, ids, 1).astype(np.float32), ids
+
+
+@pytest.mark.parametrize("k", [1, 40, 2500])
+def test_gpu_only_chooses_candidates(crowded: np.ndarray, k: int) -> None:
+    index = Index.build(crowded)
+    whole = index.search(crowded[:100], k)
+    index._gpu = Proposer(crowded)
+    found = index.search(crowded[:100], k)
     assert (found.ids == whole.ids).all()
     assert (found.cosines == whole.cosines).all()
 
