@@ -21,7 +21,9 @@ from rich.console import Console
 from rich.table import Table
 
 HERE = Path(__file__).resolve().parent
-NAMES = sorted(p.stem for p in (HERE / "benchmarks").glob("*.py") if p.stem not in ("__init__", "timing"))
+NAMES = sorted(
+    p.stem for p in (HERE / "benchmarks").glob("*.py") if p.stem not in ("__init__", "timing")
+)
 
 
 def main(words: list[str]) -> int:

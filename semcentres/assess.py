@@ -8,7 +8,7 @@ import torch
 
 from centre_builders.artefact import write_file
 from semcentres.card import model_card
-from semcentres.checkpoint import RunFolder
+from semcentres.checkpoint import Results, RunFolder
 from semcentres.data.source import ImageSet, Source
 from semcentres.data.split import Split
 from semcentres.evaluation.report import (
@@ -23,7 +23,6 @@ from semcentres.evaluation.report import (
 from semcentres.index import Index
 from semcentres.measure import (
     Assessed,
-    Results,
     by_centres,
     by_distribution,
     by_neighbours,

@@ -19,7 +19,6 @@ from centre_builders.prototypes import Prototypes
 from centre_builders.steps import Assign, OwnAxes, RemoveDirections, Whiten
 from centre_builders.taxonomy import Parents
 from semcentres.components import build
-from semcentres.evaluation.report import draw_bank, draw_recorded
 from semcentres.recipe import make_source
 from semcentres.settings import CentresConfig, CentresSettings
 
@@ -59,6 +58,9 @@ def centres(config: CentresConfig) -> CentreBank | Audit:
     if config.out is not None:
         bank.save(Path(config.out))
     if config.report is not None:
+        # Imported here: matplotlib would delay every verb.
+        from semcentres.evaluation.report import draw_bank, draw_recorded
+
         report = Path(config.report)
         draw_bank(bank.vectors, bank.names, report / "bank.png")
         draw_recorded(bank.provenance["source"], report / "trade_off.png")

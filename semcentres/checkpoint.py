@@ -32,6 +32,7 @@ log = logging.getLogger(__name__)
 STATE = "state.pt"
 
 Record = dict[str, Any]  # step and numbers; a list of numbers goes to metrics.jsonl alone
+Results = dict[str, Any]  # what metrics.json holds
 
 
 @dataclass(frozen=True)

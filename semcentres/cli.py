@@ -82,7 +82,7 @@ def _run(verb: str, words: list[str]) -> None:
 
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("semcentres").setLevel(logging.INFO)
-    logging.getLogger("lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     if verb == "doctor":
         show.doctor()
         return

@@ -4,12 +4,12 @@ import logging
 from typing import Any, cast
 
 import torch
-from lightning.fabric import Fabric
+from lightning_fabric import Fabric
 
 from semcentres.settings import TrainerSettings
 
 # Its own news (the precision) would stand between the lines of a run.
-logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
 
 
 def make_fabric(settings: TrainerSettings) -> Fabric:

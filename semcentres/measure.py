@@ -14,6 +14,7 @@ from torch import Tensor
 
 from centre_builders.changes import add
 from centre_builders.errors import InputError
+from semcentres.checkpoint import Results
 from semcentres.data.source import ImageSet, Source
 from semcentres.embedding import embed
 from semcentres.encoder import Encoder, Features
@@ -31,8 +32,6 @@ log = logging.getLogger(__name__)
 
 NUM_NEIGHBOURS = 20
 RANKS = (1, 5, 10)
-
-Results = dict[str, Any]
 
 
 @dataclass(frozen=True)

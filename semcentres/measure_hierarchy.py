@@ -3,6 +3,7 @@
 import numpy as np
 
 from centre_builders.taxonomy import Taxonomy, lcs_heights, similarity_of
+from semcentres.checkpoint import Results
 from semcentres.data.source import Source
 from semcentres.evaluation.hierarchy import (
     class_precision_at,
@@ -11,7 +12,7 @@ from semcentres.evaluation.hierarchy import (
     mistake_severity,
 )
 from semcentres.index import nearest_centres
-from semcentres.measure import Assessed, Results
+from semcentres.measure import Assessed
 from semcentres.model import Model
 
 RANKS = (1, 5)

@@ -17,7 +17,9 @@ from semcentres import show_audit
 from semcentres.card import MEASURES
 from semcentres.comparison import Comparison
 
-VERSIONS = ("semcentres", "torch", "torchvision", "lightning", "sentence-transformers", "gensim")
+VERSIONS = (
+    "semcentres", "torch", "torchvision", "lightning-fabric", "sentence-transformers", "gensim",
+)  # fmt: skip
 
 
 def centres(found: CentreBank | Audit) -> None:

@@ -14,10 +14,9 @@ import yaml
 from centre_builders.artefact import write_file, write_folder, write_json
 from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError
-from semcentres.assess import assess
 from semcentres.banks import centres as centres  # a verb too
 from semcentres.banks import make_bank
-from semcentres.checkpoint import RunFolder
+from semcentres.checkpoint import Results, RunFolder
 from semcentres.components import build
 from semcentres.compose import load_config
 from semcentres.data.source import ImageSet, Source
@@ -25,7 +24,6 @@ from semcentres.data.stream import Stream
 from semcentres.embedding import embed as embed_images
 from semcentres.encoder import Encoder
 from semcentres.identity import check_same_config, default_run_dir
-from semcentres.measure import Results, by_probe
 from semcentres.model import Model, make_encoder, save_model
 from semcentres.objectives.batch import Objective
 from semcentres.recipe import (
@@ -163,6 +161,8 @@ def _validate(
     encoder: Encoder, *, held: ImageSet, labelled: ImageSet, centres: torch.Tensor
 ) -> dict[str, float]:
     """Return the accuracy on held-out training images, by the centres and by a linear probe."""
+    from semcentres.measure import by_probe
+
     found = nearest(torch.from_numpy(embed_images(encoder, held.images)), centres)
     accuracy = float((found == held.labels).double().mean())
     return {"validation_accuracy": accuracy, **by_probe(encoder, held, labelled)}
@@ -171,6 +171,9 @@ def _validate(
 def _assess_run(
     run: RunFolder, config: TrainConfig, source: Source, bank: CentreBank | None = None
 ) -> Results:
+    # Imported here: metrics and pictures take longer to load than a training takes to begin.
+    from semcentres.assess import assess
+
     model = Model.load(run.path)
     if bank is not None:
         model = replace(model, bank=_fitting(bank, model, source))

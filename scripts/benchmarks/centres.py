@@ -1,13 +1,10 @@
 """How long the builders of centres take and how much memory they need, at size.
 
-    python scripts/bench_centres.py [NAME ...] [OUT.json]
-
 Each measurement is a process of its own, so that its peak memory is its own; the memory is given
-without what the imports take. Names: see MEASUREMENTS. Writes JSON, prints a table.
+without what the imports take.
 """
 
 import json
-import platform
 import resource
 import subprocess
 import sys
@@ -18,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.timing import Report
 from centre_builders import build_bank
 
+SCRIPTS = Path(__file__).resolve().parents[1]
 MILLION = 1_000_000
 Measured = dict[str, Any]
 
@@ -140,27 +137,21 @@ MEASUREMENTS: dict[str, Callable[[], Measured]] = {
 }
 
 
-def main(words: list[str]) -> None:
-    """Measure what is named, or all."""
-    out = Path(next((w for w in words if w.endswith(".json")), "runs/bench_centres.json"))
-    chosen = [w for w in words if w in MEASUREMENTS] or list(MEASUREMENTS)
-    table = Table("measurement", "seconds", "results", title=platform.machine())
-    results = {}
-    for name in chosen:
+def measure() -> Report:
+    """Return seconds of each measurement, made in a process of its own; the rest is in notes."""
+    report = Report("building centres, with imports")
+    for name in MEASUREMENTS:
+        command = [sys.executable, "-m", "benchmarks.centres", name]
         begun = time.monotonic()
-        command = [sys.executable, __file__, "--one", name]
-        done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-        results[name] = {"seconds": time.monotonic() - begun, **json.loads(done.stdout)}
-        told = ", ".join(f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}"
-                         for k, v in results[name].items() if k != "seconds")  # fmt: skip
-        table.add_row(name, f"{results[name]['seconds']:.1f}", told)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(results, indent=2) + "\n")
-    Console(width=160).print(table)
+        done = subprocess.run(command, check=True, cwd=SCRIPTS, stdout=subprocess.PIPE, text=True)
+        report.values[name] = {"seconds": time.monotonic() - begun}
+        found = json.loads(done.stdout)
+        told = ", ".join(
+            f"{k} {v:.4g}" if isinstance(v, float) else f"{k} {v}" for k, v in found.items()
+        )
+        report.notes.append(f"{name}: {told}")
+    return report
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--one"]:
-        print(json.dumps(MEASUREMENTS[sys.argv[2]]()))
-    else:
-        main(sys.argv[1:])
+    print(json.dumps(MEASUREMENTS[sys.argv[1]]()))

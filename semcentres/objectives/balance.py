@@ -9,6 +9,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from centre_builders.errors import InputError
+
 
 def check_prior(prior: Sequence[float] | None) -> None:
     """Raise a ValueError where a prior's shares are not positive or do not sum to 1."""
@@ -17,7 +19,7 @@ def check_prior(prior: Sequence[float] | None) -> None:
 
 
 def prior_divergence(
-    probabilities: Float[Tensor, "B K"], prior: Float[Tensor, " K"] | None = None
+    probabilities: Float[Tensor, "B K"], prior: Float[Tensor, " _P"] | None = None
 ) -> Float[Tensor, ""]:
     r"""Return the divergence of the mean assignment from the prior, KL(pbar || prior).
 
@@ -31,20 +33,28 @@ def prior_divergence(
 
     Returns:
         A scalar, at least 0; 0 for an empty batch.
+
+    Raises:
+        InputError: the prior has another number of classes.
     """
-    num, classes = probabilities.shape
-    if num == 0:
+    if not len(probabilities):
         return probabilities.sum()
-    mean = probabilities.mean(dim=0)
-    wanted = mean.new_full((classes,), 1 / classes) if prior is None else prior.to(mean)
+    return divergence(probabilities.mean(dim=0), prior)
+
+
+def divergence(
+    mean: Float[Tensor, " K"], prior: Float[Tensor, " _P"] | None = None
+) -> Float[Tensor, ""]:
+    """Return `prior_divergence` of assignments with this mean."""
+    wanted = _expected(prior, mean)
     # xlogy has the limit 0 at 0 and so has its gradient's use here: mean > 0 under a softmax.
-    divergence: Tensor = torch.special.xlogy(mean, mean).sum() - (mean * wanted.log()).sum()
-    return divergence
+    found: Tensor = torch.special.xlogy(mean, mean).sum() - (mean * wanted.log()).sum()
+    return found
 
 
 def balanced(
     probabilities: Float[Tensor, "B K"],
-    prior: Float[Tensor, " K"] | None = None,
+    prior: Float[Tensor, " _P"] | None = None,
     *,
     iterations: int = 3,
 ) -> Float[Tensor, "B K"]:
@@ -58,11 +68,21 @@ def balanced(
         prior: expected share of each class; None means uniform.
         iterations: alternations; rows are scaled last, so they sum to 1 exactly.
     """
-    num, classes = probabilities.shape
-    wanted = 1 / classes if prior is None else prior.to(probabilities)
+    num = len(probabilities)
+    wanted = _expected(prior, probabilities)
     for _ in range(iterations):
         share = probabilities.mean(dim=0, keepdim=True) if num else 1.0
         # A class that got no mass at all stays empty rather than becoming 0 / 0.
         probabilities = probabilities * wanted / (share + 1e-12)
         probabilities = probabilities / probabilities.sum(dim=1, keepdim=True)
     return probabilities
+
+
+def _expected(prior: Tensor | None, shares: Float[Tensor, "*B K"]) -> Float[Tensor, " K"]:
+    """Return the prior like `shares`, uniform where there is none."""
+    classes = shares.shape[-1]
+    if prior is None:
+        return shares.new_full((classes,), 1 / classes)
+    if len(prior) != classes:
+        raise InputError(f"prior has {len(prior)} shares for {classes} classes; give one a class")
+    return prior.to(shares)

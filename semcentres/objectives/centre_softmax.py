@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from semcentres.objectives.batch import EmbeddedBatch
+from semcentres.softmin import LARGE, log_normaliser
 
 
 def centre_softmax(
@@ -41,7 +42,11 @@ def centre_softmax(
     """
     if temperature <= 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
-    return F.cross_entropy(embeddings @ centres.detach().T / temperature, labels, reduction="none")
+    if len(centres) <= LARGE:
+        logits = embeddings @ centres.detach().T / temperature
+        return F.cross_entropy(logits, labels, reduction="none")
+    own = (embeddings * centres.detach()[labels]).sum(dim=1)
+    return log_normaliser(embeddings, centres, scale=1 / temperature) - own / temperature
 
 
 class CentreSoftmax(nn.Module):

@@ -16,13 +16,12 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from semcentres.objectives.balance import balanced, check_prior, prior_divergence
+from semcentres.objectives.balance import balanced, check_prior, divergence
 from semcentres.objectives.batch import EmbeddedBatch
-from semcentres.softmin import assignment, nearest, softmin
+from semcentres.softmin import assignment, expected_centre, mean_assignment, nearest, softmin
 
 
 class Tie(StrEnum):
@@ -69,6 +68,7 @@ def unlabelled_energy(
     temperature: float,
     tie: Tie = Tie.SOFT,
     targets: Float[Tensor, "B K"] | None = None,
+    sharpening: float = 1.0,
     view_confidence: float = 1.0,
 ) -> Float[Tensor, ""]:
     """Return Term 2: the soft-min energy of the first view and the tie of the others to it.
@@ -78,8 +78,9 @@ def unlabelled_energy(
         centres: unit rows; they receive no gradient.
         temperature: of the soft-min and of the soft assignment, in squared distance.
         tie: what the further views are pulled to.
-        targets: the first view's assignment where it is made elsewhere (sharpened, balanced);
-            None computes it here. No gradient flows through it. For `Tie.SOFT` and `Tie.HARD`.
+        targets: the first view's assignment where it is made elsewhere (balanced); None computes
+            it here. No gradient flows through it. For `Tie.SOFT` and `Tie.HARD`.
+        sharpening: the temperature of the assignment made here, as a share of `temperature`.
         view_confidence: w, the weight of a further view, in [0, 1].
 
     Returns:
@@ -92,14 +93,22 @@ def unlabelled_energy(
     elif tie is Tie.EMBEDDING:
         tied = [_squared_distance(z, first) for z in others]
     else:
-        if targets is None:
-            targets = assignment(first, centres, temperature=temperature)
-        if tie is Tie.HARD:
-            targets = F.one_hot(targets.argmax(dim=1), len(centres)).to(first)
-        # sum_k p_k ||z - c_k||^2 = 2 - 2 z . sum_k p_k c_k for unit z and c_k.
-        pull = targets.detach() @ centres.detach()
+        pull = _pull(first, centres, tie, targets, temperature * sharpening)
         tied = [2 - 2 * (z * pull).sum(dim=1) for z in others]
     return _over_views([own, *tied], view_confidence)
+
+
+@torch.no_grad()
+def _pull(
+    first: Tensor, centres: Tensor, tie: Tie, targets: Tensor | None, temperature: float
+) -> Float[Tensor, "B D"]:
+    """Return sum_k p_k c_k: for unit rows sum_k p_k ||z - c_k||^2 = 2 - 2 z . sum_k p_k c_k."""
+    if tie is Tie.HARD:
+        rows = nearest(first, centres) if targets is None else targets.argmax(dim=1)
+        return centres[rows]
+    if targets is None:
+        return expected_centre(first, centres, temperature=temperature)
+    return targets @ centres
 
 
 def hard_energy(
@@ -169,6 +178,7 @@ class ClusterEnergy(nn.Module):
             temperature=self.temperature,
             tie=self.tie,
             targets=self._targets(batch.unlabelled[0], batch.centres),
+            sharpening=self.sharpening,
             view_confidence=confidence,
         )
         balance = self._balance(batch)
@@ -177,16 +187,18 @@ class ClusterEnergy(nn.Module):
         return {"loss": loss, "labelled": labelled, "unlabelled": unlabelled, "balance": balance}
 
     @torch.no_grad()
-    def _targets(self, first: Tensor, centres: Tensor) -> Tensor:
+    def _targets(self, first: Tensor, centres: Tensor) -> Tensor | None:
+        if not self.balance_targets:
+            return None
         sharp = self.temperature * self.sharpening
-        targets = assignment(first, centres, temperature=sharp)
-        return balanced(targets, self.prior) if self.balance_targets else targets
+        return balanced(assignment(first, centres, temperature=sharp), self.prior)
 
     def _balance(self, batch: EmbeddedBatch) -> Tensor:
-        assigned = [
-            assignment(z, batch.centres, temperature=self.temperature) for z in batch.unlabelled
-        ]
-        return prior_divergence(torch.cat(assigned), self.prior)
+        rows = torch.cat(batch.unlabelled)
+        if not len(rows):
+            return rows.sum()
+        mean = mean_assignment(rows, batch.centres, temperature=self.temperature)
+        return divergence(mean, self.prior)
 
 
 def ramp(progress: float, length: float) -> float:

@@ -65,7 +65,7 @@ def consistency(
     *,
     sharpening: float,
     balance_targets: bool = False,
-    prior: Float[Tensor, " K"] | None = None,
+    prior: Float[Tensor, " _P"] | None = None,
 ) -> Float[Tensor, ""]:
     """Return the mean cross-entropy of each view with its target from the others.
 

@@ -72,11 +72,13 @@ class WeightedSum(nn.Module):
         found = [(name, part.objective) for name, part in self.parts.items()]
         # The modules among them, so that parameters and states are found.
         self.modules_of = nn.ModuleDict({n: o for n, o in found if isinstance(o, nn.Module)})
+        self._progress = 0.0  # of the batch before; needs no restoring, it only saves work
         soft = [objective.temperature for _, objective in found]
         self.temperature = max((t for t in soft if t is not None), default=None)
 
     def forward(self, batch: EmbeddedBatch) -> dict[str, Tensor]:
         """Return the loss, and every active part's terms as `<part>.<term>`."""
+        self._progress = batch.progress
         # Something of the graph is in it even where no part counts.
         loss = torch.cat([*batch.labelled, *batch.unlabelled]).sum() * 0
         terms: dict[str, Tensor] = {}
@@ -89,7 +91,7 @@ class WeightedSum(nn.Module):
         return {"loss": loss, **terms}
 
     def before_step(self, step: int, remember: Callable[[], Memory]) -> None:
-        """Hand the step on to the parts that remember."""
+        """Hand the step on to the parts that remember and have not stopped."""
         for part in self.parts.values():
-            if isinstance(part.objective, Remembering):
+            if isinstance(part.objective, Remembering) and self._progress < part.stop:
                 part.objective.before_step(step, remember)

@@ -34,7 +34,7 @@ def test_help_answers_at_once() -> None:
     """Nothing heavy is imported for it; a timing would depend on the machine, modules do not."""
     code = (
         "import sys; from semcentres.cli import main; main(['--help']);"
-        "print(sorted({'torch','faiss','lightning','hydra','numpy'} & set(sys.modules)))"
+        "print(sorted({'torch','faiss','lightning_fabric','hydra','numpy'} & set(sys.modules)))"
     )
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.endswith("[]\n")

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from centre_builders.errors import InputError
 from semcentres.objectives.balance import balanced, prior_divergence
 from semcentres.objectives.batch import EmbeddedBatch
 from semcentres.objectives.cluster_energy import (
@@ -149,6 +150,13 @@ def test_prior_divergence_equals_formula() -> None:
     entropy = -sum(m * math.log(m) for m in mean)
     assert prior_divergence(p).item() == pytest.approx(math.log(3) - entropy, abs=1e-12)
     assert prior_divergence(torch.eye(3)).item() == pytest.approx(0, abs=1e-6)
+
+
+def test_prior_of_another_number_of_classes_is_refused() -> None:
+    shares = torch.full((2, 3), 1 / 3)
+    for use in (prior_divergence, balanced):
+        with pytest.raises(InputError, match="2 shares for 3 classes"):
+            use(shares, torch.tensor([0.5, 0.5]))
 
 
 def test_balanced_targets_meet_the_prior() -> None:

@@ -99,3 +99,15 @@ def test_refuses_schedules_out_of_range(options: dict[str, float], said: str) ->
         Part(objective=CentreSoftmax(), **options)
     with pytest.raises(ValueError, match="parts is empty"):
         WeightedSum(parts={})
+
+
+def test_a_part_that_has_stopped_is_not_prepared() -> None:
+    """What it remembers would cost a pass over the whole training set for nothing."""
+    learnt = Learnt()
+    both = WeightedSum(
+        parts={"a": {"objective": learnt, "stop": 0.5}, "b": {"objective": CentreSoftmax()}}
+    )
+    for step, progress in enumerate((0.0, 0.4, 0.5, 0.9)):
+        both.before_step(step, lambda: pytest.fail("nobody asked"))
+        both(batch(progress))
+    assert learnt.seen == [0, 1, 2]  # the step at 0.5 is prepared before its batch is seen

@@ -1,0 +1,249 @@
+"""Neighbours by an inverted file or a graph, for more rows than are compared one by one.
+
+With index.py and kmeans.py the only module that imports faiss.
+
+Dimensions: N rows of the index, Q queries, D columns, k neighbours.
+"""
+
+# torch comes first: see index.py.
+import torch  # noqa: F401  # isort: skip
+
+import logging
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, final
+
+import faiss
+import numpy as np
+from jaxtyping import Float, Float32, Int64
+
+from centre_builders.artefact import verify_folder, write_folder
+from centre_builders.errors import CorruptArtefact, InputError
+from semcentres.index import FILE_NAME, Index, read_faiss, refuse_stale
+from semcentres.neighbours import Exclusion, Neighbours, in_blocks, unit_rows
+
+log = logging.getLogger(__name__)
+
+EXACT_ROWS = 200_000  # up to which `auto` compares all
+SAMPLE = 1000  # rows that recall is measured on, and at most half of all
+MOST_LISTS = 4  # one list in so many is searched at most: beyond, all rows are nearly as fast
+MOST_EF = 1024
+LINKS = 32  # of a row of the graph; Malkov & Yashunin 2018 (arXiv:1603.09320) have 5 to 48
+EF_BUILD = 100
+POINTS_PER_LIST = 40  # that the lists' centroids are learnt from; FAISS warns of fewer than 39
+SEED = 0
+IP = faiss.METRIC_INNER_PRODUCT
+Kind = Literal["auto", "flat", "ivf", "hnsw"]
+Rows = Float32[np.ndarray, "N D"]
+Faiss = Any  # its stubs know no parameters of searches
+
+
+@dataclass(frozen=True)
+class Recall:
+    """What a build found of its own index.
+
+    Attributes:
+        value: the part of the true k nearest that is found, in [0, 1].
+        k: neighbours.
+        num_rows: that it was measured on, when they were not in the index yet.
+    """
+
+    value: float
+    k: int
+    num_rows: int
+
+
+@final
+class ApproximateIndex:
+    """An inverted file or a graph; made by `build_index` or `load`.
+
+    Args:
+        found: an IndexIVFFlat, or an IndexIDMap of an IndexHNSWFlat, of inner products.
+        width: lists (`nprobe`) or rows (`efSearch`) that a search looks into.
+        recall: of searches of this width.
+    """
+
+    def __init__(self, found: Faiss, width: int, recall: Recall) -> None:
+        self._faiss = found
+        self.width = width
+        self.recall = recall
+
+    def __len__(self) -> int:
+        return int(self._faiss.ntotal)
+
+    @property
+    def dimension(self) -> int:
+        """The number of columns, D."""
+        return int(self._faiss.d)
+
+    def search(
+        self, queries: Float[np.ndarray, "Q D"], k: int, *, exclude: Exclusion = None
+    ) -> Neighbours:
+        """Return k near rows of each query; arguments, order and errors as of `Index.search`.
+
+        Recall is that of `recall` only for its k and for queries like the rows. Of rows as near as
+        the k-th any may be left out.
+        """
+        return next(self.search_blocks(queries, k, exclude=exclude, block=len(queries) or 1))[1]
+
+    def search_blocks(
+        self,
+        queries: Float[np.ndarray, "Q D"],
+        k: int,
+        *,
+        exclude: Exclusion = None,
+        block: int = 1024,
+    ) -> Iterator[tuple[slice, Neighbours]]:
+        """Return `search` in parts, each with its rows of the queries."""
+        return in_blocks(self._top, self.dimension, len(self), queries, k, exclude, block)
+
+    def save(self, folder: Path, about: Mapping[str, Any]) -> None:
+        """Write the index to a folder, whole or not at all; `about` as of `Index.save`."""
+        made = {
+            **about,
+            "shape": [len(self), self.dimension],
+            "width": self.width,
+            "recall": [self.recall.value, self.recall.k, self.recall.num_rows],
+        }
+        with write_folder(folder, about=made) as temporary:
+            faiss.write_index(self._faiss, str(temporary / FILE_NAME))
+
+    @classmethod
+    def load(cls, folder: Path, expect: Mapping[str, Any] | None = None) -> "ApproximateIndex":
+        """Return the index that `save` wrote, if its `about` holds all that is expected.
+
+        Raises:
+            CorruptArtefact: a file is not what was written.
+            InputError: the index was made from something else than expected.
+        """
+        about = verify_folder(folder)["about"]
+        refuse_stale(folder, about, expect or {})
+        found = read_faiss(folder / FILE_NAME, faiss.Index)
+        inner = _within(found) if _is_graph(found) else found
+        if not isinstance(inner, faiss.IndexIVFFlat | faiss.IndexHNSWFlat):
+            raise CorruptArtefact(f"{folder} holds a {type(inner).__name__}, wanted IVF or HNSW")
+        if [found.ntotal, found.d] != about.get("shape") or found.metric_type != IP:
+            raise CorruptArtefact(f"{folder} is not of shape {about.get('shape')}; build it again")
+        return cls(found, about["width"], Recall(*about["recall"]))
+
+    def _top(self, queries: Float32[np.ndarray, "Q D"], k: int) -> Neighbours:
+        """Return k of all rows, looking wider for a query that came upon fewer than k."""
+        k, width = min(k, len(self)), self.width
+        ids, cosines = _search(self._faiss, queries, k, width)
+        while (short := np.flatnonzero(ids[:, -1] < 0)).size:
+            width *= 2
+            ids[short], cosines[short] = _search(self._faiss, queries[short], k, width)
+        order = np.lexsort((ids, -cosines), axis=1)
+        return Neighbours(*(np.take_along_axis(a, order, axis=1) for a in (ids, cosines)))
+
+
+def build_index(
+    embeddings: Float[np.ndarray, "N D"], *, kind: Kind = "auto", recall: float = 0.95, k: int = 10
+) -> Index | ApproximateIndex:
+    """Return an index of unit rows, exact up to a size, above it as exact as asked.
+
+    Recall@k is measured against exact search on a sample of the rows, and the search widened until
+    it is as asked; a warning says where it stays below.
+
+    Args:
+        embeddings: row i is found under id i.
+        kind: "flat" is exact; "ivf" an inverted file (Jegou et al. 2011, IVFADC without the
+            codes), "hnsw" a graph (Malkov & Yashunin 2018, arXiv:1603.09320); "auto" is "flat" up
+            to `EXACT_ROWS`, else "ivf".
+        recall: wanted, in (0, 1]; exact search has 1.
+        k: neighbours that recall is measured for, from 1.
+
+    Raises:
+        InputError: an argument is out of range, or the rows are not as of `Index.build`.
+    """
+    if not 0 < recall <= 1:
+        raise InputError(f"recall must be above 0 and at most 1, got {recall}")
+    if k < 1:
+        raise InputError(f"k must be at least 1, got {k}")
+    if kind not in ("auto", "flat", "ivf", "hnsw"):
+        raise InputError(f"kind must be auto, flat, ivf or hnsw, got {kind!r}")
+    if kind == "flat" or (kind == "auto" and len(embeddings) <= EXACT_ROWS) or len(embeddings) < 2:
+        return Index.build(embeddings)
+    rows = unit_rows("embeddings", embeddings)
+    return _filled(_graph(rows) if kind == "hnsw" else _inverted_file(rows), rows, recall, k)
+
+
+def _inverted_file(rows: Rows) -> Faiss:
+    """Return an empty one for so many rows, its lists learnt from some of them."""
+    # FAISS's guidelines have 4 to 16 sqrt(N) lists below a million rows.
+    num = min(2 ** round(math.log2(4 * math.sqrt(len(rows)))), max(1, len(rows) // POINTS_PER_LIST))
+    found = faiss.IndexIVFFlat(faiss.IndexFlatIP(rows.shape[1]), rows.shape[1], num, IP)
+    found.cp.seed, found.cp.spherical = SEED, True
+    found.cp.max_points_per_centroid = POINTS_PER_LIST
+    found.train(rows)
+    return found
+
+
+def _graph(rows: Rows) -> Faiss:
+    """Return an empty one."""
+    graph = faiss.IndexHNSWFlat(rows.shape[1], LINKS, IP)
+    graph.hnsw.efConstruction = EF_BUILD
+    return faiss.IndexIDMap(graph)
+
+
+def _filled(found: Faiss, rows: Rows, wanted: float, k: int) -> ApproximateIndex:
+    """Return the index of all rows with the least width, by doubling, that has the recall.
+
+    Measured before the sample is added: a row of a graph has its neighbours for links, and finds
+    them where a new query would not.
+    """
+    order = np.random.default_rng(SEED).permutation(len(rows))
+    sample, rest = np.split(order, [min(SAMPLE, len(rows) // 2)])
+    found.add_with_ids(rows[rest], rest)
+    exact = Index(rows)
+    last = Index(rows[rest]).search(rows[sample], k).cosines[:, -1:]
+    width, most = (k, MOST_EF) if _is_graph(found) else (1, max(1, found.nlist // MOST_LISTS))
+    while True:
+        ids = ApproximateIndex(found, width, Recall(0.0, k, 0)).search(rows[sample], k).ids
+        # By cosines, not by ids: of rows as near as the last true neighbour any is right.
+        value = float((exact.score(rows[sample], ids) >= last).mean())
+        if value >= wanted or width >= most:
+            break
+        width = min(2 * width, most)
+    found.add_with_ids(rows[sample], sample)
+    _tell(found, width, wanted, measured := Recall(value, k, len(sample)))
+    return ApproximateIndex(found, width, measured)
+
+
+def _tell(found: Faiss, width: int, wanted: float, recall: Recall) -> None:
+    name = f"IVF {found.nlist} lists, nprobe" if not _is_graph(found) else "HNSW, efSearch"
+    told = f"{name} {width}, recall@{recall.k} {recall.value:.3f}"
+    log.info("index: %s on %s sampled rows", told, f"{recall.num_rows:,}")
+    if recall.value < wanted:
+        log.warning("index: %s stays below the %s asked; use kind=flat", told, wanted)
+
+
+def _is_graph(found: Faiss) -> bool:
+    return isinstance(found, faiss.IndexIDMap)
+
+
+def _within(found: Faiss) -> Faiss:
+    return faiss.downcast_index(found.index)
+
+
+def _search(
+    found: Faiss, queries: Float32[np.ndarray, "Q D"], k: int, width: int
+) -> tuple[Int64[np.ndarray, "Q k"], Float32[np.ndarray, "Q k"]]:
+    """Return ids, -1 where it came upon fewer than k, and cosines; of enough width exact."""
+    ids, cosines = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
+    params: Any = None
+    exact = _is_graph(found) and width > MOST_EF
+    if exact:
+        searched = _within(found).storage
+    elif _is_graph(found):
+        searched, params = found, faiss.SearchParametersHNSW()  # type: ignore[attr-defined]
+        params.efSearch = width
+    else:
+        searched, params = found, faiss.SearchParametersIVF()
+        params.nprobe = min(width, found.nlist)
+    # Not `search`, whose arguments are others where faiss.contrib.torch_utils is imported.
+    arrays = faiss.swig_ptr(queries), k, faiss.swig_ptr(cosines), faiss.swig_ptr(ids)
+    searched.search_c(len(queries), *arrays, params)
+    return (faiss.vector_to_array(found.id_map)[ids] if exact else ids), cosines

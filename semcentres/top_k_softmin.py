@@ -1,0 +1,91 @@
+r"""The soft-min over very many centres by the nearest few, with a bound on what is left out.
+
+Of the K terms of softmin(z) = -t log sum_j exp(-d_j^2 / t) only the k nearest centres' are summed,
+d_1 <= ... <= d_k. The K - k others are d_k away at least, so that with
+S = sum_{j<=k} exp(-(d_j^2 - d_1^2) / t)
+
+    0 <= softmin_k - softmin <= t log(1 + (K - k) exp(-(d_k^2 - d_1^2) / t) / S)
+
+Where this is more than is tolerated, all centres are compared (semcentres/softmin.py).
+
+The bound supposes that the search found the true k nearest. An exact index does; of an approximate
+one the part that it finds was measured when it was built, and the bound holds as often as that:
+`Bounded.certain` says which it is.
+
+Dimensions: B embeddings, K centres, D width, k neighbours.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from semcentres.approximate import ApproximateIndex
+from semcentres.index import Index
+from semcentres.softmin import softmin
+
+
+@dataclass(frozen=True)
+class Bounded:
+    """Soft-mins and how far each may be above the true one.
+
+    Args:
+        values: with their gradient.
+        bound: at least 0; 0 where all centres were compared.
+        compared: where all centres were compared.
+        certain: whether the index is exact, so that the bound is a proof and no estimate.
+    """
+
+    values: Float[Tensor, " B"]
+    bound: Float[Tensor, " B"]
+    compared: Bool[Tensor, " B"]
+    certain: bool
+
+
+def top_k_softmin(
+    embeddings: Float[Tensor, "B D"],
+    centres: Float[Tensor, "K D"],
+    index: Index | ApproximateIndex,
+    *,
+    temperature: float,
+    k: int = 32,
+    tolerance: float = 1e-3,
+) -> Bounded:
+    """Return the soft-min of each embedding to within a tolerance.
+
+    Args:
+        embeddings: unit rows.
+        centres: unit rows; they receive no gradient.
+        index: of the centres, row by row (`semcentres.approximate.build_index`).
+        temperature: t, in squared distance, above 0.
+        k: centres that are summed.
+        tolerance: largest bound that is accepted, in squared distance.
+
+    Raises:
+        ValueError: the temperature is not positive, or the index is of other centres.
+    """
+    if temperature <= 0:
+        raise ValueError(f"temperature must be positive, got {temperature}")
+    if len(index) != len(centres):
+        raise ValueError(f"the index has {len(index)} rows for {len(centres)} centres")
+    found = index.search(embeddings.detach().cpu().numpy(), k)
+    near = centres.detach()[torch.from_numpy(found.ids).to(centres.device)]
+    logits = (2 / temperature) * torch.einsum("bd,bkd->bk", embeddings, near)
+    values = 2 - temperature * logits.logsumexp(dim=1)
+    bound = _bound(logits.detach(), len(centres), temperature)
+    far = bound > tolerance
+    if far.any():
+        exact = softmin(embeddings[far], centres, temperature=temperature)
+        values = values.masked_scatter(far, exact)
+        bound = bound.masked_fill(far, 0.0)
+    return Bounded(values, bound, far, isinstance(index, Index))
+
+
+def _bound(
+    logits: Float[Tensor, "B k"], num_centres: int, temperature: float
+) -> Float[Tensor, " B"]:
+    nearest = logits.amax(dim=1)
+    summed = (logits - nearest[:, None]).exp().sum(dim=1)
+    left = (num_centres - logits.shape[1]) * (logits.amin(dim=1) - nearest).exp()
+    return temperature * torch.log1p(left / summed)
