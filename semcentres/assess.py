@@ -25,9 +25,9 @@ from semcentres.measure import (
     Assessed,
     by_centres,
     by_distribution,
+    by_labelled,
     by_neighbours,
     by_new_names,
-    by_probe,
 )
 from semcentres.measure_hierarchy import by_hierarchy
 from semcentres.model import Model
@@ -61,9 +61,9 @@ def assess(
     by_centre, found = by_centres(model, shown)
     results = {
         **_about(model, source, split, config, shown),
+        **by_labelled(model.encoder, held, labelled_images(source, split), model.bank.vectors),
         **by_centre,
         **by_neighbours(shown, len(source.class_names)),
-        **by_probe(model.encoder, held, labelled_images(source, split)),
         **by_distribution(model, shown, views, config.seed),
         **by_hierarchy(model, shown, source),
         **by_new_names(model, source),

@@ -60,9 +60,10 @@ model.embed(images)    # -> float32 [N {dimension}]
 MEASURES = {
     "nearest_centre_accuracy": "nearest-centre accuracy",
     "nearest_centre_top_5": "nearest-centre top-5 accuracy",
-    "knn_accuracy": "kNN accuracy (k=20)",
+    "knn_accuracy": "kNN accuracy (k=20, all training labels)",
     "probe_accuracy": "linear probe accuracy",
-    "feature_probe_accuracy": "linear probe accuracy, before the last layer",
+    "feature_probe_accuracy": "linear probe accuracy, before the head",
+    "soft_neighbour_accuracy": "soft nearest neighbour accuracy (the known labels)",
     "recall_at_1": "Recall@1",
     "recall_at_5": "Recall@5",
     "recall_at_10": "Recall@10",

@@ -26,6 +26,7 @@ from centre_builders.errors import UsageError
 from centre_builders.text_cache import nothing_cached
 from semcentres.banks import make_bank
 from semcentres.comparison import COSTS, Comparison, Row
+from semcentres.components import build
 from semcentres.compose import compose_settings, sweep_words
 from semcentres.evaluation.report import draw_comparison, draw_race
 from semcentres.recipe import make_source
@@ -53,6 +54,8 @@ def compare(words: Sequence[str]) -> Comparison:
         for chosen in combinations
         for seed in seeds
     }
+    for config in configs.values():
+        build(config.objective)
     rows = []
     for chosen in combinations:
         cells = [configs[chosen, seed] for seed in seeds]

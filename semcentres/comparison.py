@@ -12,9 +12,10 @@ COLUMNS = {
     "accuracy": "accuracy",
     "nearest_centre_accuracy": "nearest centre",
     "nearest_centre_top_5": "top-5",
-    "knn_accuracy": "kNN",
+    "soft_neighbour_accuracy": "soft neighbours",
     "probe_accuracy": "linear probe",
-    "feature_probe_accuracy": "probe before the last layer",
+    "feature_probe_accuracy": "probe before the head",
+    "knn_accuracy": "kNN (all training labels)",
     "map_at_r": "MAP@R",
     "alignment": "alignment",
     "uniformity": "uniformity",
@@ -32,6 +33,7 @@ COLUMNS = {
 # A classifier's accuracy on the held-out training images, and on the images of the report.
 CLASSIFIERS = {
     "validation_accuracy": "nearest_centre_accuracy",
+    "soft_neighbour_accuracy": "soft_neighbour_accuracy",
     "probe_accuracy": "probe_accuracy",
     "feature_probe_accuracy": "feature_probe_accuracy",
 }
@@ -88,15 +90,20 @@ class Row:
             for same in zip(*(run["curve"] for run in self.runs), strict=True)
         ]
 
-    def cost_of(self, accuracy: float) -> dict[str, float] | None:
-        """Return steps, image crops and seconds at the first checkpoint with such an accuracy.
+    def costs_of(self, target: "Row") -> dict[str, list[int | float]]:
+        """Return what it costs to have another row's final accuracy: steps, crops, seconds.
 
-        Of means over the seeds, on the held-out training images; None where it is not reached.
+        Each seed against the target's same seed, at its first checkpoint with that accuracy on
+        the held-out training images; a seed that never has it is left out.
         """
-        for at in self.curve:
-            if at["accuracy"][0] >= accuracy:
-                return {cost: at[cost][0] for cost in COSTS}
-        return None
+        found: dict[str, list[int | float]] = {cost: [] for cost in COSTS}
+        for run, other in zip(self.runs, target.runs, strict=True):
+            wanted = other["curve"][-1][target.classifier]
+            reached = (at for at in run["curve"] if at[self.classifier] >= wanted)
+            if (first := next(reached, None)) is not None:
+                for cost, values in found.items():
+                    values.append(first[cost])
+        return found
 
 
 @dataclass(frozen=True)
@@ -122,14 +129,13 @@ class Comparison:
             if any(row.cell(key) is not None for row in self.rows)
         }
 
-    def reached(self) -> dict[str, dict[str, dict[str, float] | None]]:
-        """Return what each row costs until it has another's final accuracy: target, row, cost."""
+    def reached(self) -> dict[str, dict[str, dict[str, list[int | float]]]]:
+        """Return `costs_of` of all rows: target, row, cost to a value a seed that has it."""
+        if not all(row.curve for row in self.rows):
+            return {}
         return {
-            target.name: {
-                row.name: row.cost_of(target.curve[-1]["accuracy"][0]) for row in self.rows
-            }
+            target.name: {row.name: row.costs_of(target) for row in self.rows}
             for target in self.rows
-            if target.curve
         }
 
     def as_json(self) -> dict[str, Any]:
@@ -148,10 +154,12 @@ class Comparison:
         if reached:
             text += (
                 "\nSeconds (steps) of training until a row has the final accuracy of a column, on"
-                " the held-out training images:\n\n"
+                " the held-out training images; in brackets behind it how many seeds reach it,"
+                " where not all do:\n\n"
             )
             text += self._table(
-                list(reached), lambda row: [_cost(costs[row.name]) for costs in reached.values()]
+                list(reached),
+                lambda row: [_cost(to[row.name], len(row.runs)) for to in reached.values()],
             )
         return text
 
@@ -177,5 +185,9 @@ def as_text(cell: Spread | None) -> str:
     return "-" if cell is None else f"{cell[0]:.3f} ± {cell[1]:.3f}"
 
 
-def _cost(cost: Mapping[str, float] | None) -> str:
-    return "-" if cost is None else f"{cost['seconds']:.0f} ({cost['step']:.0f})"
+def _cost(cost: Mapping[str, list[int | float]], num: int) -> str:
+    seconds, steps = cost["seconds"], cost["step"]
+    if not seconds:
+        return "-"
+    seen = "" if len(seconds) == num else f" [{len(seconds)} of {num}]"
+    return f"{statistics.mean(seconds):.0f} ({statistics.mean(steps):.0f}){seen}"

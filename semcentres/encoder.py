@@ -10,6 +10,9 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+# What may stand between the linear layers of a head.
+BETWEEN = (nn.BatchNorm1d, nn.ReLU, nn.GELU, nn.Hardswish, nn.Dropout, nn.Identity)
+
 
 class Encoder(nn.Module):
     """Map inputs to unit embeddings: normalise, backbone, scale to length 1.
@@ -37,27 +40,45 @@ class Encoder(nn.Module):
         return F.normalize(raw.float(), dim=-1)
 
 
-class Features(nn.Module):
-    """An encoder up to its last linear layer: inputs to what that layer is given, [B F].
+class WithFeatures(nn.Module):
+    """An encoder whose embeddings have its features behind them: inputs to [B D+F].
 
-    Self-supervised methods are commonly judged there, the layers behind being their "projection
-    head" (Chen et al. 2020, arXiv:2002.05709, section 4.2).
+    The features are what the first layer of the head is given, the head being the linear layers
+    that the backbone ends with and what stands between them. Self-supervised methods are commonly
+    judged there (Chen et al. 2020, arXiv:2002.05709, section 4.2).
 
     Raises:
-        ValueError: the backbone has no linear layer.
+        ValueError: the backbone does not end with a linear layer.
     """
 
     def __init__(self, encoder: Encoder) -> None:
         super().__init__()
         self.encoder = encoder
-        self.last = last_linear(encoder)
+        head = first_of_head(encoder)
+        if head is None:
+            raise ValueError("the backbone does not end with a linear layer")
+        self.head = head
 
-    def forward(self, inputs: Float[Tensor, "B C *HW"]) -> Float[Tensor, "B F"]:
-        """Return the features, in float32 under any autocast."""
+    def forward(self, inputs: Float[Tensor, "B C *HW"]) -> Float[Tensor, "B DF"]:
+        """Return embeddings and features side by side, in float32 under any autocast."""
         given: list[Tensor] = []
-        with self.last.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0])):
-            self.encoder(inputs)
-        return given[0].float()
+        with self.head.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0])):
+            embeddings = self.encoder(inputs)
+        return torch.cat([embeddings, given[0].float()], dim=1)
+
+
+def first_of_head(encoder: nn.Module) -> nn.Linear | None:
+    """Return the first linear layer of the run of layers of vectors that an encoder ends with.
+
+    None where it does not end with one.
+    """
+    first = None
+    for module in reversed([m for m in encoder.modules() if not list(m.children())]):
+        if isinstance(module, nn.Linear):
+            first = module
+        elif not isinstance(module, BETWEEN):
+            break
+    return first
 
 
 def last_linear(encoder: nn.Module) -> nn.Linear:

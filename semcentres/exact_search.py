@@ -19,8 +19,8 @@ from torch import Tensor
 GROUP = 16  # rows that share one maximum, where k is small enough
 EXTRA = 8  # groups beyond k: enough to prove nearly all answers
 FEW = 4  # candidates are chosen where they are at most one row in so many; else all are scored
-TILE = 1 << 12  # rows of one product, whose scores stay in a processor's cache
-BLOCK = 256  # queries of one product
+TILE = 1 << 10  # rows of one product, whose scores stay in a processor's cache
+BLOCK = 512  # queries of one product
 BUDGET = 1 << 23  # numbers held at once
 NO_ROWS = np.empty(0, np.int64)
 

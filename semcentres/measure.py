@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from centre_builders.changes import add
@@ -17,7 +18,7 @@ from centre_builders.errors import InputError
 from semcentres.checkpoint import Results
 from semcentres.data.source import ImageSet, Source
 from semcentres.embedding import embed
-from semcentres.encoder import Encoder, Features
+from semcentres.encoder import Encoder, WithFeatures, first_of_head
 from semcentres.evaluation.classification import Classification, classify, top_k_accuracy
 from semcentres.evaluation.distribution import alignment, cluster_energy, uniformity
 from semcentres.evaluation.knn import knn_predict
@@ -25,12 +26,14 @@ from semcentres.evaluation.probe import can_probe, probe_predict
 from semcentres.evaluation.retrieval import num_neighbours, num_relevant, retrieval_metrics
 from semcentres.index import Index, nearest_centres
 from semcentres.model import Model
+from semcentres.objectives.paws import smoothed_labels, soft_neighbours
 from semcentres.randomness import generator
 from semcentres.views import View
 
 log = logging.getLogger(__name__)
 
 NUM_NEIGHBOURS = 20
+SOFT_NEIGHBOURS = 0.1  # temperature, as of PAWS
 RANKS = (1, 5, 10)
 
 
@@ -108,20 +111,44 @@ def by_neighbours(shown: Assessed, num_classes: int) -> Results:
     }
 
 
-def by_probe(encoder: Encoder, held: ImageSet, labelled: ImageSet) -> Results:
-    """Measure linear probes fitted on the images that training had labels of.
+def by_labelled(
+    encoder: Encoder, held: ImageSet, labelled: ImageSet, centres: np.ndarray
+) -> Results:
+    """Measure the classifiers that can be made of the images that training had labels of.
 
-    One on the embeddings, one on the features before the last layer; nothing where the images are
-    too few for one.
+    Linear probes on the embeddings and on the features before the head, and PAWS's soft nearest
+    neighbours; beside them the nearest centre. No probe where the images are too few for one.
     """
     known, wanted = labelled.labels.numpy(), held.labels.numpy()
-    if not can_probe(known):
-        return {}
+    (taught, taught_features), (asked, features) = (
+        _with_features(encoder, part, centres.shape[1]) for part in (labelled, held)
+    )
     found = {
-        name: probe_predict(embed(part, labelled.images), known, embed(part, held.images))
-        for name, part in (("probe", encoder), ("feature_probe", Features(encoder)))
+        "nearest_centre": nearest_centres(asked, centres).ids[:, 0],
+        "soft_neighbour": _soft_neighbours(asked, taught, known, len(centres)),
     }
+    if can_probe(known):
+        found["probe"] = probe_predict(taught, known, asked)
+        if features.shape[1]:
+            found["feature_probe"] = probe_predict(taught_features, known, features)
     return {f"{name}_accuracy": float((at == wanted).mean()) for name, at in found.items()}
+
+
+def _with_features(encoder: Encoder, images: ImageSet, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return embeddings, and features before the head, of no column where there is no head."""
+    whole = encoder if first_of_head(encoder) is None else WithFeatures(encoder)
+    both = embed(whole, images.images)
+    return both[:, :width], both[:, width:]
+
+
+def _soft_neighbours(
+    asked: np.ndarray, taught: np.ndarray, labels: np.ndarray, num_classes: int
+) -> np.ndarray:
+    wanted = smoothed_labels(torch.from_numpy(labels), num_classes=num_classes, smoothing=0.0)
+    near = soft_neighbours(
+        torch.from_numpy(asked), torch.from_numpy(taught), wanted, temperature=SOFT_NEIGHBOURS
+    )
+    return near.argmax(dim=1).numpy()
 
 
 def by_distribution(model: Model, shown: Assessed, views: Sequence[View], seed: int) -> Results:

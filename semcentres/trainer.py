@@ -104,13 +104,16 @@ class Trainer:
                 done = step + 1
                 last = done == settings.steps
                 watched = self._watch(done)
-                if done % settings.log_every == 0 or last or watched:
+                if self._logged(done) or watched:
                     record = self._record(done, terms) | watched
                     append(record)
                     rate = (done - start) * self._batch_size() / (time.monotonic() - began)
                     progress.show(done, record, images_per_second=rate)
-                if done % settings.checkpoint_every == 0 or last or interrupt.signum:
-                    if evaluate is not None:
+                due = done % settings.checkpoint_every == 0 or last
+                if due or interrupt.signum:
+                    # Not on a signal: it would take the time that is left, and a resumed run
+                    # would have one record more.
+                    if due and evaluate is not None:
                         scores = evaluate(self.teacher.module)
                         crops = done * self._batch_size() * len(self.task.views)
                         spent = {"image_crops": crops, "seconds": self.stopwatch.seconds}
@@ -218,7 +221,12 @@ class Trainer:
             progress=step / self.settings.steps,
             labelled_rows=labelled_rows,
             unlabelled_rows=unlabelled_rows,
+            unlabelled_truth=task.images.labels[unlabelled_rows],
+            diagnose=self._logged(step + 1),
         )
+
+    def _logged(self, done: int) -> bool:
+        return done % self.settings.log_every == 0 or done == self.settings.steps
 
     def _views(self, rows: Tensor, step: int, stream: str) -> list[Tensor]:
         images = self.task.images.images[rows]

@@ -21,7 +21,6 @@ from semcentres.components import build
 from semcentres.compose import load_config
 from semcentres.data.source import ImageSet, Source
 from semcentres.data.stream import Stream
-from semcentres.embedding import embed as embed_images
 from semcentres.encoder import Encoder
 from semcentres.identity import check_same_config, default_run_dir
 from semcentres.model import Model, make_encoder, save_model
@@ -35,7 +34,6 @@ from semcentres.recipe import (
     select,
 )
 from semcentres.settings import EmbedConfig, EvaluateConfig, TrainConfig
-from semcentres.softmin import nearest
 from semcentres.task import Task
 from semcentres.trainer import Trainer
 
@@ -125,7 +123,13 @@ def _fit(
     loop, seed = config.trainer, config.seed
     task = Task(
         images=source.train,
-        labelled=Stream(split.labelled, loop.labelled_batch, seed, "labelled"),
+        labelled=Stream(
+            split.labelled,
+            loop.labelled_batch,
+            seed,
+            "labelled",
+            classes=source.train.labels[split.labelled] if loop.balanced_batches else None,
+        ),
         unlabelled=Stream(split.unlabelled, loop.unlabelled_batch, seed, "unlabelled"),
         views=[build(view) for view in config.views.values()],
         centres=torch.from_numpy(bank.vectors),
@@ -160,12 +164,11 @@ def _take_weights(encoder: torch.nn.Module, run_dir: str) -> None:
 def _validate(
     encoder: Encoder, *, held: ImageSet, labelled: ImageSet, centres: torch.Tensor
 ) -> dict[str, float]:
-    """Return the accuracy on held-out training images, by the centres and by a linear probe."""
-    from semcentres.measure import by_probe
+    """Return the accuracies on held-out training images, `validation_accuracy` by the centres."""
+    from semcentres.measure import by_labelled
 
-    found = nearest(torch.from_numpy(embed_images(encoder, held.images)), centres)
-    accuracy = float((found == held.labels).double().mean())
-    return {"validation_accuracy": accuracy, **by_probe(encoder, held, labelled)}
+    found = by_labelled(encoder, held, labelled, centres.numpy())
+    return {"validation_accuracy": found.pop("nearest_centre_accuracy"), **found}
 
 
 def _assess_run(

@@ -28,9 +28,11 @@ class AssignmentWatch:
             `assignment_churn`, the share of them whose nearest centre is another than at the
             look before (1 at the first); `assignment_largest`, the share that the fullest centre
             has; `assignment_empty`, the share of centres without an image; `assigned`, the
-            images of each centre.
+            images of each centre. Nothing where every image has a label.
         """
         rows = memory.used & (memory.labels < 0)
+        if not rows.any():
+            return {}
         centres = memory.centres.cpu().numpy()
         ids = nearest_centres(memory.embeddings[rows].cpu().numpy(), centres, 1).ids[:, 0]
         now = torch.from_numpy(ids)

@@ -10,7 +10,7 @@ from torch import Tensor
 from semcentres.randomness import generator
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Stream:
     """Rows in an order shuffled anew for every pass; no state, so nothing to restore.
 
@@ -19,12 +19,15 @@ class Stream:
         batch_size: rows a batch; a pass that ends within a batch goes on with the next pass.
         seed: of the order.
         name: keeps two streams of one seed apart.
+        classes: of the rows; where given, each class is spread evenly over a pass, so that every
+            batch holds all in their shares (stratified). None shuffles freely.
     """
 
     rows: Int[Tensor, " N"]
     batch_size: int
     seed: int
     name: str
+    classes: Int[Tensor, " N"] | None = None
 
     def at(self, step: int) -> Int[Tensor, " B"]:
         """Return the batch of a step, counted from 0."""
@@ -35,12 +38,22 @@ class Stream:
         while position < end:
             epoch, start = divmod(position, len(self.rows))
             stop = min(start + end - position, len(self.rows))
-            order = _order(len(self.rows), self.seed, self.name, epoch)
+            order = _order(self, epoch)
             parts.append(self.rows[order[start:stop]])
             position += stop - start
         return torch.cat(parts)
 
 
 @lru_cache(maxsize=8)
-def _order(num: int, seed: int, name: str, epoch: int) -> Tensor:
-    return torch.randperm(num, generator=generator(seed, name, epoch))
+def _order(stream: Stream, epoch: int) -> Tensor:
+    draw = generator(stream.seed, stream.name, epoch)
+    order = torch.randperm(len(stream.rows), generator=draw)
+    if stream.classes is None:
+        return order
+    place = torch.empty(len(order), dtype=torch.float64)
+    for number in stream.classes.unique():
+        own = order[stream.classes[order] == number]
+        # The n-th of a class stands somewhere in the n-th of its equal parts of the pass.
+        jitter = torch.rand(len(own), generator=draw, dtype=torch.float64)
+        place[own] = (torch.arange(len(own)) + jitter) / len(own)
+    return place.argsort()

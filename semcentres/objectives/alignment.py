@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from centre_builders.errors import InputError
 from semcentres.objectives.batch import EmbeddedBatch
 from semcentres.objectives.contrast import log_sum_exp
 from semcentres.objectives.joined import join
@@ -112,7 +113,7 @@ class AlignUniform(nn.Module):
         """Return the loss and its two terms, each before its weight."""
         images = join(batch)
         if len(images.views) < 2:
-            raise ValueError(f"views must be two or more, got {len(images.views)}")
+            raise InputError(f"views must be two or more, got {len(images.views)}; add to views")
         pairs = combinations(images.views, 2)
         aligned = torch.stack([align(x, y, self.alpha) for x, y in pairs]).mean()
         kept = images.differ()

@@ -23,6 +23,9 @@ class EmbeddedBatch:
         progress: share of the training that is done, in [0, 1).
         labelled_rows: rows of the labelled images in the training set.
         unlabelled_rows: the same of the unlabelled ones.
+        unlabelled_truth: their true classes where the data has them, else -1; for diagnostics
+            alone, never to learn from. None where nothing is known.
+        diagnose: whether costly diagnostics are wanted; the trainer wants them where it logs.
     """
 
     labelled: tuple[Float[Tensor, "L D"], ...]
@@ -32,6 +35,8 @@ class EmbeddedBatch:
     progress: float
     labelled_rows: Int[Tensor, " L"]
     unlabelled_rows: Int[Tensor, " U"]
+    unlabelled_truth: Int[Tensor, " U"] | None = None
+    diagnose: bool = True
 
 
 @runtime_checkable

@@ -73,6 +73,8 @@ def loss_and_conflict(
     cosines: Float[Tensor, "N N"],
     images: Int[Tensor, " N"],
     labels: Int[Tensor, " N"],
+    *,
+    wanted: bool = True,
 ) -> dict[str, Tensor]:
     """Return the loss with its conflict, under the names by which objectives log them.
 
@@ -81,10 +83,14 @@ def loss_and_conflict(
         cosines: of all pairs; the loss's gradient flows into them.
         images: which image each embedding is a view of.
         labels: true classes, -1 where unknown.
+        wanted: whether the conflict is; it costs about as much as the loss.
 
     Returns:
-        "loss", "false_negatives" (the share) and "false_negative_weight" (the weight).
+        "loss", and where wanted "false_negatives" (the share) and "false_negative_weight" (the
+        weight).
     """
+    if not wanted:
+        return {"loss": loss_of(cosines)}
     found = conflict(cosine_gradient(loss_of, cosines), images, labels)
     return {
         "loss": loss_of(cosines),

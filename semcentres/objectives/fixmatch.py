@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from centre_builders.errors import InputError
 from semcentres.objectives.batch import EmbeddedBatch
 from semcentres.objectives.centre_softmax import centre_softmax
 
@@ -112,10 +113,12 @@ class FixMatch(nn.Module):
         """Return the loss, its two parts, and the share of unlabelled images that are sure.
 
         Raises:
-            ValueError: there is no strong view beside the weak one.
+            InputError: there is no strong view beside the weak one.
         """
         if len(batch.unlabelled) < 2:
-            raise ValueError(f"views must be two or more, got {len(batch.unlabelled)}")
+            raise InputError(
+                f"views must be two or more, got {len(batch.unlabelled)}; add to views"
+            )
         soft = 1 / self.sharpness
         rows, labels = torch.cat(batch.labelled), batch.labels.repeat(len(batch.labelled))
         supervised = centre_softmax(rows, batch.centres, labels, temperature=soft)

@@ -19,11 +19,13 @@ class Joined:
     Args:
         views: unit embeddings of all images.
         labels: row of the centre, -1 where unknown.
+        truth: the same, with what the data knows of the unlabelled images; for diagnostics alone.
         rows: of the images in the training set; a batch may hold one of them twice.
     """
 
     views: tuple[Float[Tensor, "B D"], ...]
     labels: Int[Tensor, " B"]
+    truth: Int[Tensor, " B"]
     rows: Int[Tensor, " B"]
 
     def differ(self) -> Bool[Tensor, "B B"]:
@@ -39,9 +41,11 @@ def join(batch: EmbeddedBatch) -> Joined:
     """Return all images of a batch together."""
     views = zip(batch.labelled, batch.unlabelled, strict=True)
     unknown = torch.full_like(batch.unlabelled_rows, -1).to(batch.labels)
+    truth = unknown if batch.unlabelled_truth is None else batch.unlabelled_truth
     rows = torch.cat([batch.labelled_rows, batch.unlabelled_rows])
     return Joined(
         views=tuple(torch.cat(pair) for pair in views),
         labels=torch.cat([batch.labels, unknown]),
+        truth=torch.cat([batch.labels, truth]),
         rows=rows.to(batch.labels.device),
     )

@@ -149,8 +149,16 @@ class MinedNegatives(nn.Module):
             self.negatives = self.mine(memory)
 
     def forward(self, batch: EmbeddedBatch) -> dict[str, Tensor]:
-        """Return the loss, the share of images with negatives, and the negatives' mean cosine."""
+        """Return the loss, the share of images with negatives, and the negatives' mean cosine.
+
+        Raises:
+            ValueError: `before_step` has not been called, without which nothing is mined.
+        """
+        if not len(self.negatives):
+            raise ValueError("before_step must be called before the first batch, got no call")
         images = join(batch)
+        device = images.rows.device  # a resumed run's checkpoint was read on the CPU
+        self.negatives, self.embeddings = self.negatives.to(device), self.embeddings.to(device)
         ids = self.negatives[images.rows]
         kept = ids >= 0
         negatives = self.embeddings[ids.clamp(min=0)]

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
+from centre_builders.errors import InputError
 from semcentres.objectives.batch import EmbeddedBatch
 from semcentres.objectives.conflict import loss_and_conflict
 from semcentres.objectives.contrast import Estimator, check_options, choice, contrast
@@ -192,7 +193,7 @@ class NTXent(nn.Module):
         self.reduction = choice(Reduction, reduction)
 
     def forward(self, batch: EmbeddedBatch) -> dict[str, Tensor]:
-        """Return the loss and its conflict over the labelled images."""
+        """Return the loss and its conflict over the images of known class."""
         images = join(batch)
         loss_of = partial(
             nt_xent_of_cosines,
@@ -206,7 +207,11 @@ class NTXent(nn.Module):
         )
         cosines = all_cosines(images.views)
         return loss_and_conflict(
-            loss_of, cosines, images.of_views(images.rows), images.of_views(images.labels)
+            loss_of,
+            cosines,
+            images.of_views(images.rows),
+            images.of_views(images.truth),
+            wanted=batch.diagnose,
         )
 
 
@@ -214,9 +219,9 @@ def all_cosines(views: Sequence[Float[Tensor, "B D"]]) -> Float[Tensor, "N N"]:
     """Return the cosines of all pairs of views, the first view of all images first.
 
     Raises:
-        ValueError: there are fewer than two views.
+        InputError: there are fewer than two views.
     """
     if len(views) < 2:
-        raise ValueError(f"views must be two or more, got {len(views)}")
+        raise InputError(f"views must be two or more, got {len(views)}; add to views")
     embeddings = torch.cat(list(views))
     return embeddings @ embeddings.T

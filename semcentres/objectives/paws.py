@@ -81,10 +81,10 @@ def consistency(
         A scalar; 0, still part of the graph, for an empty batch.
 
     Raises:
-        ValueError: there are fewer than two views.
+        InputError: there are fewer than two views.
     """
     if len(predicted) < 2:
-        raise ValueError(f"views must be two or more, got {len(predicted)}")
+        raise InputError(f"views must be two or more, got {len(predicted)}; add to views")
     with torch.no_grad():
         sharp = [sharpen(p, sharpening=sharpening) for p in predicted[:2]]
         if balance_targets:

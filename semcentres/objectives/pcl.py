@@ -127,7 +127,7 @@ class ProtoNCE(nn.Module):
             ]
 
     def forward(self, batch: EmbeddedBatch) -> dict[str, Tensor]:
-        """Return the loss, its two parts, and InfoNCE's conflict over the labelled images.
+        """Return the loss, its two parts, and InfoNCE's conflict over the images of known class.
 
         Raises:
             ValueError: `before_step` has not been called, without which nothing is clustered.
@@ -147,7 +147,8 @@ class ProtoNCE(nn.Module):
             loss_of,
             all_cosines(images.views),
             images.of_views(images.rows),
-            images.of_views(images.labels),
+            images.of_views(images.truth),
+            wanted=batch.diagnose,
         )
         instance, prototype = terms["loss"], self._to_prototypes(images)
         return terms | {

@@ -170,7 +170,8 @@ class SelectedNTXent(nn.Module):
             loss_of,
             all_cosines(images.views),
             images.of_views(images.rows),
-            images.of_views(images.labels),
+            images.of_views(images.truth),
+            wanted=batch.diagnose,
         )
         return terms | {"selected": chosen.sum() / differ.sum().clamp(min=1)}
 

@@ -173,7 +173,7 @@ class SuNCEt(nn.Module):
             label_smoothing=self.label_smoothing,
             num_classes=len(batch.centres),
         )
-        return loss_and_conflict(loss_of, cosines, rows, labels)
+        return loss_and_conflict(loss_of, cosines, rows, labels, wanted=batch.diagnose)
 
 
 class SupCon(nn.Module):
@@ -214,7 +214,7 @@ class SupCon(nn.Module):
             base_temperature=self.base_temperature,
             alone=self.alone,
         )
-        return loss_and_conflict(loss_of, cosines, rows, labels)
+        return loss_and_conflict(loss_of, cosines, rows, labels, wanted=batch.diagnose)
 
 
 def _labelled(batch: EmbeddedBatch) -> tuple[Tensor, Tensor, Tensor]:

@@ -113,9 +113,14 @@ def test_what_it_costs_to_reach_another(tmp_path: Path) -> None:
     slow, fast = a_row("slow", ends, report, 1.0), a_row("fast", ends, report, 4.0)
     weak = a_row("weak", {"validation_accuracy": 0.5}, report, 4.0)
     found = Comparison(tmp_path, ("method",), (slow, fast, weak)).reached()
-    assert found["slow"]["fast"] == {"step": 100, "image_crops": 800, "seconds": 2.5}
-    assert found["slow"]["weak"] is None
-    assert found["weak"]["slow"] == {"step": 70, "image_crops": 560, "seconds": 7}
+    wanted = {"step": [100, 100], "image_crops": [800, 800], "seconds": [2.5, 2.5]}
+    assert found["slow"]["fast"] == wanted
+    assert not any(found["slow"]["weak"].values())
+    wanted = {"step": [70, 70], "image_crops": [560, 560], "seconds": [7, 7]}
+    assert found["weak"]["slow"] == wanted
+    told = Comparison(tmp_path, ("method",), (slow, fast, weak)).markdown()
+    assert "| fast | 2 (100) | 2 (100) | 2 (70) |" in told
+    assert "| weak | - | - | 2 (100) |" in told
 
 
 def test_axes_come_from_an_experiment_or_a_list(tmp_path: Path) -> None:
@@ -123,7 +128,7 @@ def test_axes_come_from_an_experiment_or_a_list(tmp_path: Path) -> None:
     words = [*TINY, "experiment=compare_small", f"out={tmp_path}"]
     _, axes, rest = _read(words)
     assert axes["method"][:1] == ["supervised"]
-    assert axes["seed"] == ["0", "1", "2"]
+    assert axes["seed"] == ["1", "2", "3"]
     assert rest == words[:-1]
     _, axes, _ = _read([*words, "methods=[paws,pcl]", "seed=4"])
     assert axes == {"method": ["paws", "pcl"], "seed": ["4"]}
