@@ -14,6 +14,7 @@ Dimensions: B images, K centres, D embedding width.
 
 from collections.abc import Sequence
 from enum import StrEnum
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -22,6 +23,18 @@ from torch import Tensor, nn
 from semcentres.objectives.balance import balanced, check_prior, divergence
 from semcentres.objectives.batch import EmbeddedBatch
 from semcentres.softmin import assignment, expected_centre, mean_assignment, nearest, softmin
+
+
+class Reduction(StrEnum):
+    """What the mean is over.
+
+    SAMPLE: images, so that a class counts as often as it has images.
+    CLASS: classes, each with the mean of its images (the note's sum over clusters of E_i); an
+        unlabelled image belongs to the class of the centre nearest to its first view.
+    """
+
+    SAMPLE = "sample"
+    CLASS = "class"
 
 
 class Tie(StrEnum):
@@ -45,6 +58,7 @@ def labelled_energy(
     centres: Float[Tensor, "K D"],
     *,
     view_confidence: float = 1.0,
+    reduction: Reduction = Reduction.SAMPLE,
 ) -> Float[Tensor, ""]:
     """Return Term 1: the mean squared distance to the label's centre, over images and views.
 
@@ -53,12 +67,14 @@ def labelled_energy(
         labels: row of each image's centre.
         centres: unit rows; they receive no gradient.
         view_confidence: w, the weight of a further view, in [0, 1].
+        reduction: what the mean is over.
 
     Returns:
         A scalar in [0, 4]; 0, still part of the graph, for an empty batch.
     """
     wanted = centres.detach()[labels]
-    return _over_views([_squared_distance(z, wanted) for z in views], view_confidence)
+    energies = [_squared_distance(z, wanted) for z in views]
+    return _over_views(energies, view_confidence, _clusters(labels, reduction))
 
 
 def unlabelled_energy(
@@ -69,7 +85,9 @@ def unlabelled_energy(
     tie: Tie = Tie.SOFT,
     targets: Float[Tensor, "B K"] | None = None,
     sharpening: float = 1.0,
+    hard: bool = False,
     view_confidence: float = 1.0,
+    reduction: Reduction = Reduction.SAMPLE,
 ) -> Float[Tensor, ""]:
     """Return Term 2: the soft-min energy of the first view and the tie of the others to it.
 
@@ -81,21 +99,26 @@ def unlabelled_energy(
         targets: the first view's assignment where it is made elsewhere (balanced); None computes
             it here. No gradient flows through it. For `Tie.SOFT` and `Tie.HARD`.
         sharpening: the temperature of the assignment made here, as a share of `temperature`.
+        hard: whether the squared distance to the nearest centre stands in for the soft-min, its
+            limit for a temperature of 0.
         view_confidence: w, the weight of a further view, in [0, 1].
+        reduction: what the mean is over.
 
     Returns:
         A scalar in [-temperature * log K, 4]; 0, still part of the graph, for an empty batch.
     """
     first, *others = views
-    own = softmin(first, centres, temperature=temperature)
+    least = hard_energy if hard else partial(softmin, temperature=temperature)
+    own = least(first, centres)
     if tie is Tie.OWN:
-        tied = [softmin(z, centres, temperature=temperature) for z in others]
+        tied = [least(z, centres) for z in others]
     elif tie is Tie.EMBEDDING:
         tied = [_squared_distance(z, first) for z in others]
     else:
         pull = _pull(first, centres, tie, targets, temperature * sharpening)
         tied = [2 - 2 * (z * pull).sum(dim=1) for z in others]
-    return _over_views([own, *tied], view_confidence)
+    clusters = _clusters(nearest(first, centres), reduction)
+    return _over_views([own, *tied], view_confidence, clusters)
 
 
 @torch.no_grad()
@@ -132,6 +155,8 @@ class ClusterEnergy(nn.Module):
             no balanced targets, all unlabelled images may end at one centre.
         sharpening: the targets' temperature as a share of `temperature`; below 1 sharpens.
         balance_targets: whether to scale the batch's targets to the prior (Sinkhorn).
+        hard: whether the squared distance to the nearest centre stands in for the soft-min.
+        reduction: whether both terms are means over images or over classes.
         prior: expected share of each class among the unlabelled images; None means uniform.
 
     Raises:
@@ -150,6 +175,8 @@ class ClusterEnergy(nn.Module):
         balance_weight: float = 0.5,
         sharpening: float = 1.0,
         balance_targets: bool = False,
+        hard: bool = False,
+        reduction: Reduction | str = Reduction.SAMPLE,
         prior: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
@@ -163,6 +190,8 @@ class ClusterEnergy(nn.Module):
         self.balance_weight = balance_weight
         self.sharpening = sharpening
         self.balance_targets = balance_targets
+        self.hard = hard
+        self.reduction = Reduction(reduction)
         self.prior: Tensor | None
         self.register_buffer("prior", None if prior is None else torch.tensor(list(prior)))
 
@@ -170,7 +199,11 @@ class ClusterEnergy(nn.Module):
         """Return the loss and its terms, each a scalar before its weight."""
         confidence = self.view_confidence * ramp(batch.progress, self.view_ramp)
         labelled = labelled_energy(
-            batch.labelled, batch.labels, batch.centres, view_confidence=confidence
+            batch.labelled,
+            batch.labels,
+            batch.centres,
+            view_confidence=confidence,
+            reduction=self.reduction,
         )
         unlabelled = unlabelled_energy(
             batch.unlabelled,
@@ -179,7 +212,9 @@ class ClusterEnergy(nn.Module):
             tie=self.tie,
             targets=self._targets(batch.unlabelled[0], batch.centres),
             sharpening=self.sharpening,
+            hard=self.hard,
             view_confidence=confidence,
+            reduction=self.reduction,
         )
         balance = self._balance(batch)
         weight = self.unlabelled_weight * ramp(batch.progress, self.unlabelled_ramp)
@@ -210,12 +245,24 @@ def _squared_distance(first: Tensor, second: Tensor) -> Float[Tensor, " B"]:
     return 2 - 2 * (first * second).sum(dim=1)
 
 
-def _over_views(energies: Sequence[Tensor], confidence: float) -> Float[Tensor, ""]:
-    """Return the mean over images and views, the first view at weight 1, the others at w."""
+def _clusters(rows: Tensor, reduction: Reduction) -> Tensor | None:
+    return rows if reduction is Reduction.CLASS else None
+
+
+def _over_views(
+    energies: Sequence[Tensor], confidence: float, clusters: Int[Tensor, " B"] | None
+) -> Float[Tensor, ""]:
+    """Return the mean over views, the first at weight 1, the others at w, and over images.
+
+    Where clusters are given, over the images of each, then over the clusters that have any.
+    """
     weights = [1.0, *[confidence] * (len(energies) - 1)]
-    total = sum(w * energy.sum() for w, energy in zip(weights, energies, strict=True))
-    # max(1, .): an empty batch costs 0 and stays connected to the graph, where mean() is nan.
-    return torch.as_tensor(total) / (sum(weights) * max(1, len(energies[0])))
+    share = torch.ones_like(energies[0])
+    if clusters is not None:
+        share = share / torch.bincount(clusters)[clusters]
+    total = sum(w * (energy * share).sum() for w, energy in zip(weights, energies, strict=True))
+    # At least 1: an empty batch costs 0 and stays connected to the graph, where mean() is nan.
+    return torch.as_tensor(total) / (sum(weights) * share.sum().clamp(min=1))
 
 
 def _check_options(

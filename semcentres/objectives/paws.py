@@ -106,6 +106,8 @@ class PAWS(nn.Module):
         label_smoothing: share of a support's label spread over all classes, in (0, 1): without
             it a class that has no support has probability 0, and an infinite cross-entropy.
         balance_weight: of me-max, at least 0. Without it all images may get one label.
+        balance_sharpened: whether me-max is of the sharpened probabilities' mean, as in PAWS, or
+            of their own, as in MSN (Assran et al. 2022, arXiv:2204.07141).
         balance_targets: whether to scale the batch's targets to the prior (Sinkhorn).
         prior: expected share of each class among the unlabelled images, above 0, sums to 1; None
             means uniform.
@@ -124,6 +126,7 @@ class PAWS(nn.Module):
         sharpening: float = 0.25,
         label_smoothing: float = 0.1,
         balance_weight: float = 1.0,
+        balance_sharpened: bool = True,
         balance_targets: bool = False,
         prior: Sequence[float] | None = None,
     ) -> None:
@@ -141,6 +144,7 @@ class PAWS(nn.Module):
         self.sharpening = sharpening
         self.label_smoothing = label_smoothing
         self.balance_weight = balance_weight
+        self.balance_sharpened = balance_sharpened
         self.balance_targets = balance_targets
         self.prior: Tensor | None
         self.register_buffer("prior", None if prior is None else torch.tensor(list(prior)))
@@ -169,7 +173,9 @@ class PAWS(nn.Module):
             balance_targets=self.balance_targets,
             prior=self.prior,
         )
-        sharp = torch.cat([sharpen(p, sharpening=self.sharpening) for p in predicted])
-        balance = prior_divergence(sharp, self.prior)
+        shares = torch.cat(predicted)
+        if self.balance_sharpened:
+            shares = sharpen(shares, sharpening=self.sharpening)
+        balance = prior_divergence(shares, self.prior)
         loss = consistent + self.balance_weight * balance
         return {"loss": loss, "consistency": consistent, "balance": balance}

@@ -80,11 +80,15 @@ class ProtoNCE(nn.Module):
     anew at each multiple of `refresh_every`; prototypes receive no gradient.
 
     Args:
-        num_clusters: k of each clustering, at least one, each at least 1.
+        num_clusters: k of each clustering, at least one, each at least 2.
         num_negatives: r, prototypes drawn that are no image's of the batch, at least 0.
         refresh_every: steps from one clustering to the next, at least 1.
         warmup: share of the training with InfoNCE alone, in [0, 1].
         temperature: of InfoNCE, and mean of the prototypes', in units of cosine, above 0.
+        repeat_positives: whether a prototype counts once for each of its images in the batch, as
+            in the authors' code.
+        same_cluster_negatives: whether InfoNCE has images of one cluster as negatives, as in the
+            paper.
 
     Raises:
         ValueError: an option is out of its range.
@@ -101,6 +105,8 @@ class ProtoNCE(nn.Module):
         refresh_every: int = 500,
         warmup: float = 0.2,
         temperature: float = 0.2,
+        repeat_positives: bool = False,
+        same_cluster_negatives: bool = False,
     ) -> None:
         super().__init__()
         _check(num_clusters, num_negatives, refresh_every, warmup, temperature)
@@ -109,6 +115,8 @@ class ProtoNCE(nn.Module):
         self.refresh_every = refresh_every
         self.warmup = warmup
         self.contrast_temperature = temperature
+        self.repeat_positives = repeat_positives
+        self.same_cluster_negatives = same_cluster_negatives
         self.clusterings: list[Clustering] = []  # the coarsest first
         self.step, self.seed, self.progress = -1, 0, 0.0
 
@@ -158,7 +166,7 @@ class ProtoNCE(nn.Module):
         }
 
     def _dissimilar(self, images: Joined) -> Bool[Tensor, "B B"]:
-        if not self.clusterings:
+        if self.same_cluster_negatives or not self.clusterings:
             return images.differ()
         clusters = self.clusterings[0].assigned[images.rows]
         return clusters[:, None] != clusters
@@ -174,6 +182,7 @@ class ProtoNCE(nn.Module):
                 images.of_views(found.assigned[images.rows]),
                 num_negatives=self.num_negatives,
                 generator=draw,
+                repeat_positives=self.repeat_positives,
             )
             for found in self.clusterings
         ]
@@ -204,9 +213,10 @@ class ProtoNCE(nn.Module):
 def _check(
     num_clusters: Sequence[int], negatives: int, every: int, warmup: float, temperature: float
 ) -> None:
-    if len(num_clusters) == 0 or min(num_clusters) < 1:
+    if len(num_clusters) == 0 or min(num_clusters) < 2:
+        # One cluster of all would leave no image a negative.
         raise ValueError(
-            f"num_clusters must hold at least one number, each at least 1, got {num_clusters}"
+            f"num_clusters must hold at least one number, each at least 2, got {num_clusters}"
         )
     if negatives < 0:
         raise ValueError(f"num_negatives must be at least 0, got {negatives}")

@@ -73,6 +73,7 @@ def proto_nce(
     *,
     num_negatives: int,
     generator: torch.Generator,
+    repeat_positives: bool = False,
 ) -> Float[Tensor, ""]:
     r"""Return the mean loss of images against prototypes, their own among them.
 
@@ -81,8 +82,9 @@ def proto_nce(
 
         loss = -log( e^{v . c_s / phi_s} / sum_{j in S or R} e^{v . c_j / phi_j} )
 
-    Unlike the code, which has c_s once more for each further image of its cluster, we count
-    every prototype once: the loss of an image at its prototype goes to 0 whatever the batch.
+    The authors' code has c_s once more for each further image of its cluster in the batch; here
+    every prototype counts once unless `repeat_positives`, so that the loss of an image at its
+    prototype goes to 0 whatever the batch.
 
     Args:
         embeddings: unit rows.
@@ -91,6 +93,7 @@ def proto_nce(
         assigned: cluster of each embedding, in [0, k).
         num_negatives: r, at least 0; all the others where they are fewer.
         generator: of the draw of R.
+        repeat_positives: whether prototypes count as in the authors' code.
 
     Returns:
         A scalar; 0, still part of the graph, for an empty batch.
@@ -107,5 +110,8 @@ def proto_nce(
     kept = ours | (ranks < num_negatives)
     logits = embeddings @ prototypes.T / phi
     own = logits.gather(1, assigned[:, None])
+    if repeat_positives:
+        times = torch.bincount(assigned, minlength=len(phi)).clamp(min=1)
+        logits = logits + times.to(logits).log()
     losses = log_sum_exp(logits, kept.expand_as(logits)) - own
     return losses.sum() / max(1, len(losses))

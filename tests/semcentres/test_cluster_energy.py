@@ -13,6 +13,7 @@ from semcentres.objectives.balance import balanced, prior_divergence
 from semcentres.objectives.batch import EmbeddedBatch
 from semcentres.objectives.cluster_energy import (
     ClusterEnergy,
+    Reduction,
     Tie,
     hard_energy,
     labelled_energy,
@@ -182,3 +183,60 @@ def test_balanced_targets_meet_the_prior() -> None:
 def test_refuses_options(option: str, value: object) -> None:
     with pytest.raises(ValueError, match=str(value).strip("[]").split(",")[0]):
         ClusterEnergy(**{option: value})  # type: ignore[arg-type]
+
+
+def test_class_means_and_the_hard_energy_equal_the_formula(batch: EmbeddedBatch) -> None:
+    """Each class's mean, then the mean of the classes; d^2 in place of the soft-min."""
+    c, w = batch.centres.tolist(), 0.9
+    groups: dict[int, list[float]] = {}
+    for x, v, y in zip(*(z.tolist() for z in batch.labelled), batch.labels.tolist(), strict=True):
+        groups.setdefault(y, []).append((square(x, c[y]) + w * square(v, c[y])) / (1 + w))
+    wanted = sum(sum(g) / len(g) for g in groups.values()) / len(groups)
+    options = {"view_confidence": w, "reduction": Reduction.CLASS}
+    value = labelled_energy(batch.labelled, batch.labels, batch.centres, **options)
+    assert value.item() == pytest.approx(wanted, abs=1e-12)
+    groups = {}
+    for x, v in zip(*(z.tolist() for z in batch.unlabelled), strict=True):
+        squares = [square(x, k) for k in c]
+        at = squares.index(min(squares))
+        groups.setdefault(at, []).append((squares[at] + w * square(v, c[at])) / (1 + w))
+    assert len({len(g) for g in groups.values()}) > 1  # or both reductions would agree
+    wanted = sum(sum(g) / len(g) for g in groups.values()) / len(groups)
+    value = unlabelled_energy(
+        batch.unlabelled, batch.centres, temperature=0.3, tie=Tie.HARD, hard=True, **options
+    )
+    assert value.item() == pytest.approx(wanted, abs=1e-12)
+    whole = ClusterEnergy(
+        temperature=0.3, tie="hard", hard=True, reduction="class", view_confidence=w,
+        unlabelled_ramp=0.0, unlabelled_weight=2.0, balance_weight=0.0,
+    )(batch)  # fmt: skip
+    assert whole["unlabelled"].item() == pytest.approx(wanted, abs=1e-12)
+
+
+def test_balanced_sharpened_targets_in_the_whole_objective(batch: EmbeddedBatch) -> None:
+    """All options that the experiments use, with plain floats."""
+    t, w, sharp = 0.3, 0.9, 0.5
+    c = batch.centres.tolist()
+    first, other = (z.tolist() for z in batch.unlabelled)
+    p = [shares(x, c, t * sharp) for x in first]
+    for _ in range(3):
+        sums = [sum(row[k] for row in p) / len(p) for k in range(4)]
+        p = [[row[k] * 0.25 / sums[k] for k in range(4)] for row in p]
+        p = [[x / sum(row) for x in row] for row in p]
+    terms = [
+        (soft(x, c, t) + w * sum(q * square(v, k) for q, k in zip(row, c, strict=True))) / (1 + w)
+        for x, v, row in zip(first, other, p, strict=True)
+    ]
+    labelled = labelled_energy(
+        batch.labelled, batch.labels, batch.centres, view_confidence=w
+    ).item()
+    mean = [sum(shares(x, c, t)[k] for x in first + other) / 12 for k in range(4)]
+    balance = math.log(4) + sum(m * math.log(m) for m in mean)
+    found = ClusterEnergy(
+        temperature=t, unlabelled_weight=2.0, unlabelled_ramp=0.8, view_confidence=w,
+        balance_weight=0.7, sharpening=sharp, balance_targets=True,
+    )(batch)  # fmt: skip
+    assert found["unlabelled"].item() == pytest.approx(sum(terms) / 6, abs=1e-9)
+    assert found["balance"].item() == pytest.approx(balance, abs=1e-9)
+    wanted = labelled + 2.0 * (0.5 / 0.8) * sum(terms) / 6 + 0.7 * balance
+    assert found["loss"].item() == pytest.approx(wanted, abs=1e-9)

@@ -203,3 +203,26 @@ def test_stream_smaller_than_its_batch_repeats() -> None:
 def test_empty_stream_gives_empty_batches() -> None:
     assert len(Stream(torch.arange(0), 4, seed=0, name="s").at(5)) == 0
     assert len(Stream(torch.arange(9), 0, seed=0, name="s").at(5)) == 0
+
+
+def test_balanced_batches_hold_the_classes_in_their_shares() -> None:
+    """Each pass holds every row once; a batch of ten has one of each class, give or take one."""
+    classes = torch.arange(200) % 10
+    rows = torch.arange(1000, 1200)
+    stream = Stream(rows, 10, seed=0, name="s", classes=classes)
+    batches = [stream.at(step) for step in range(40)]
+    for half in (batches[:20], batches[20:]):
+        assert torch.equal(torch.cat(half).sort().values, rows)
+    counts = torch.stack([classes[batch - 1000].bincount(minlength=10) for batch in batches])
+    assert counts.max() <= 2
+    free = Stream(rows, 10, seed=0, name="s")
+    assert max(classes[free.at(step) - 1000].bincount().max() for step in range(40)) > 2
+    assert not torch.equal(torch.cat(batches[:20]), torch.cat(batches[20:]))
+
+
+def test_balanced_batches_keep_uneven_shares() -> None:
+    """Sixty of one class and twenty of another: three to one, give or take one."""
+    classes = torch.tensor([0] * 60 + [1] * 20)
+    stream = Stream(torch.arange(80), 8, seed=3, name="s", classes=classes)
+    for step in range(10):
+        assert 1 <= (classes[stream.at(step)] == 1).sum() <= 3

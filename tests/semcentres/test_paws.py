@@ -130,6 +130,16 @@ def test_options_of_the_module_reach_its_terms(batch: EmbeddedBatch) -> None:
     assert terms["loss"].item() == pytest.approx((wanted + 0.3 * spread).item(), rel=1e-5)
 
 
+def test_msn_balances_what_is_not_sharpened(batch: EmbeddedBatch) -> None:
+    """log K - H of the mean of the probabilities themselves."""
+    terms = PAWS(temperature=0.5, label_smoothing=0.2, balance_sharpened=False)(batch)
+    rows = [neighbours_by_hand(z, batch, 0.5, 0.2) for view in batch.unlabelled for z in view]
+    means = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+    wanted = math.log(len(means)) + sum(m * math.log(m) for m in means)
+    assert terms["balance"].item() == pytest.approx(wanted, rel=1e-4)
+    assert abs(terms["balance"].item() - PAWS(temperature=0.5)(batch)["balance"].item()) > 1e-3
+
+
 def test_both_terms_have_gradients_and_the_supports_too(batch: EmbeddedBatch) -> None:
     leaves = [v.clone().requires_grad_() for v in (*batch.unlabelled, *batch.labelled)]
     terms = PAWS()(replace(batch, unlabelled=tuple(leaves[:2]), labelled=tuple(leaves[2:])))

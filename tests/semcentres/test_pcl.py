@@ -125,6 +125,25 @@ def test_proto_nce_equals_a_loop_over_images(num: int) -> None:
     assert loss.item() == pytest.approx(wanted, rel=1e-12)
 
 
+def test_repeated_positives_are_the_authors_denominator() -> None:
+    """Their code lists the prototype of every image of the batch, then the negatives."""
+    v, c, phi, assigned = prototypes_and_images()
+    listed = [*assigned.tolist(), *drawn_by_hand(4, 8)]
+    assert len(set(assigned.tolist())) < len(assigned)
+    wanted = 0.0
+    for row, s in zip(v.tolist(), assigned.tolist(), strict=True):
+        scores = [
+            math.exp(sum(a * b for a, b in zip(row, c[j].tolist(), strict=True)) / phi[j].item())
+            for j in [s, *listed]
+        ]
+        wanted -= math.log(scores[0] / sum(scores[1:])) / len(v)
+    loss = proto_nce(
+        v, c, phi, assigned, num_negatives=4, generator=torch.Generator().manual_seed(8),
+        repeat_positives=True,
+    )  # fmt: skip
+    assert loss.item() == pytest.approx(wanted, rel=1e-12)
+
+
 def test_drawn_prototypes_are_others_each_as_often() -> None:
     """In what the gradient of phi touches: the batch's three, and two of six others."""
     v, c, phi, assigned = prototypes_and_images()
@@ -294,6 +313,11 @@ def test_images_of_one_cluster_are_not_each_others_negatives() -> None:
     assert (terms["instance"] - plain).abs() > 1e-2
     # Rows 0 and 5 have one label, and one cluster: they are not pushed apart.
     assert terms["false_negatives"] == 0
+    papers = ProtoNCE(warmup=0.0, temperature=0.3, same_cluster_negatives=True, **SMALL)
+    papers.before_step(0, memory)
+    found = papers(given)
+    torch.testing.assert_close(found["instance"], plain)
+    torch.testing.assert_close(found["prototype"], terms["prototype"])
 
 
 def test_loss_is_the_sum_of_instance_and_the_mean_over_clusterings() -> None:
@@ -370,8 +394,8 @@ def test_yaml_makes_the_objective_with_its_defaults() -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"num_clusters": []}, r"each at least 1, got \[\]"),
-        ({"num_clusters": [3, 0]}, r"each at least 1, got \[3, 0\]"),
+        ({"num_clusters": []}, r"each at least 2, got \[\]"),
+        ({"num_clusters": [3, 1]}, r"each at least 2, got \[3, 1\]"),
         ({"num_negatives": -1}, "num_negatives must be at least 0, got -1"),
         ({"refresh_every": 0}, "refresh_every must be at least 1, got 0"),
         ({"warmup": 1.1}, r"warmup must be in \[0, 1\], got 1\.1"),

@@ -1,10 +1,18 @@
-"""Tests of the linear probe."""
+"""Tests of the linear probe and of the other classifiers made of labelled images."""
+
+import math
 
 import numpy as np
 import pytest
+import torch
+from torch import nn
 
 from centre_builders.errors import InputError
+from semcentres.data.mnist_5k import mnist_5k
+from semcentres.data.source import ImageSet
+from semcentres.encoder import Encoder, WithFeatures, first_of_head, small_conv, torchvision_model
 from semcentres.evaluation.probe import probe_predict
+from semcentres.measure import by_labelled
 
 
 def clouds(seed: int, shift: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
@@ -37,3 +45,54 @@ def test_refuses_what_cannot_be_fitted() -> None:
         probe_predict(rows, labels * 0, rows)
     with pytest.raises(InputError, match="got 90 classes and 90 images"):
         probe_predict(rows, np.arange(90), rows)
+
+
+@pytest.mark.parametrize("hidden", [None, 24])
+def test_features_are_what_the_head_is_given(hidden: int | None) -> None:
+    """The pooled maps of the last convolution, whether the head has one layer or two."""
+    backbone = small_conv(channels=1, dimension=6, width=4, hidden=hidden)
+    encoder = Encoder(backbone, mean=[0.2], std=[0.5]).eval()
+    images = torch.rand(5, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    head = next(i for i, layer in enumerate(backbone) if isinstance(layer, nn.Linear))
+    wanted = backbone[:head]((images - 0.2) / 0.5)
+    found = WithFeatures(encoder)(images)
+    torch.testing.assert_close(found, torch.cat([encoder(images), wanted], dim=1))
+    assert wanted.shape == (5, 16)
+
+
+def test_the_head_of_other_backbones() -> None:
+    resnet = torchvision_model(channels=3, dimension=8, name="resnet18")
+    assert first_of_head(resnet) is resnet.fc
+    vgg = torchvision_model(channels=3, dimension=8, name="vgg11")
+    assert first_of_head(vgg) is vgg.classifier[0]
+    assert first_of_head(torchvision_model(channels=3, dimension=8, name="squeezenet1_1")) is None
+
+
+def test_classifiers_made_of_labelled_images() -> None:
+    """Each against its definition, one image at a time."""
+    source = mnist_5k()
+    torch.manual_seed(0)
+    backbone = small_conv(channels=1, dimension=6, width=4)
+    encoder = Encoder(backbone, mean=[0.2], std=[0.5]).eval()
+    labelled = ImageSet(source.train.images[::80], source.train.labels[::80])
+    held = ImageSet(source.test.images[:60], source.test.labels[:60])
+    centres = np.eye(10, 6, dtype=np.float32)
+    centres[6:] = -np.eye(4, 6)
+    found = by_labelled(encoder, held, labelled, centres)
+    with torch.no_grad():
+        known = encoder(labelled.images.float() / 255).tolist()
+        asked = encoder(held.images.float() / 255).tolist()
+    right = {"nearest_centre": 0, "soft_neighbour": 0}
+    for z, label in zip(asked, held.labels.tolist(), strict=True):
+        cosines = [sum(a * b for a, b in zip(z, c, strict=True)) for c in centres.tolist()]
+        right["nearest_centre"] += cosines.index(max(cosines)) == label
+        mass = [0.0] * 10
+        for other, k in zip(known, labelled.labels.tolist(), strict=True):
+            mass[k] += math.exp(sum(a * b for a, b in zip(z, other, strict=True)) / 0.1)
+        right["soft_neighbour"] += mass.index(max(mass)) == label
+    for name, count in right.items():
+        assert found[f"{name}_accuracy"] == pytest.approx(count / 60)
+    probe = probe_predict(np.array(known), labelled.labels.numpy(), np.array(asked))
+    assert found["probe_accuracy"] == pytest.approx((probe == held.labels.numpy()).mean(), abs=0.02)
+    assert len(found) == 4
+    assert found["feature_probe_accuracy"] > 0.3
