@@ -144,6 +144,9 @@ def hard_energy(
 class ClusterEnergy(nn.Module):
     """The objective of seed note 000 with every choice that it leaves open as an option.
 
+    With `trainer.teacher` the first unlabelled view comes without gradient: its soft-min is then a
+    number to watch, and what is descended is the tie of the other views to its assignment.
+
     Args:
         temperature: t of the soft-min, in squared distance; keep it below the bank's safe one.
         tie: what the further views of an unlabelled image are pulled to.
