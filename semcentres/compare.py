@@ -29,7 +29,8 @@ from semcentres.comparison import COSTS, Comparison, Row
 from semcentres.components import build
 from semcentres.compose import compose_settings, sweep_words
 from semcentres.evaluation.report import draw_comparison, draw_race
-from semcentres.recipe import make_source
+from semcentres.objectives.batch import Objective
+from semcentres.recipe import check_temperature, make_source
 from semcentres.settings import TrainConfig
 from semcentres.verbs import train
 
@@ -48,14 +49,14 @@ def compare(words: Sequence[str]) -> Comparison:
     folder, axes, rest = _read(words)
     seeds = axes.pop("seed")
     combinations = list(product(*axes.values()))
-    # All are composed before any is trained, so that a wrong word costs nothing.
+    # All are composed and checked before any is trained, so that a wrong word costs nothing.
     configs = {
         (chosen, seed): compose_settings("train", _words(folder, tuple(axes), chosen, seed, rest))
         for chosen in combinations
         for seed in seeds
     }
-    for config in configs.values():
-        build(config.objective)
+    for chosen in combinations:
+        _check(configs[chosen, seeds[0]])
     rows = []
     for chosen in combinations:
         cells = [configs[chosen, seed] for seed in seeds]
@@ -70,6 +71,14 @@ def compare(words: Sequence[str]) -> Comparison:
     write_file(folder / "comparison.md", found.markdown().encode())
     _draw(found)
     return found
+
+
+def _check(config: TrainConfig) -> None:
+    """Build what a cell needs, and raise what would stop it."""
+    source = make_source(config.data)
+    bank = make_bank(config.centres, source.class_names, seed=config.seed, tree=source.parents)
+    objective: Objective = build(config.objective)
+    check_temperature(objective.temperature, bank, force=config.force_temperature)
 
 
 def _run(config: TrainConfig, more: Mapping[str, float]) -> dict[str, Any]:

@@ -27,6 +27,12 @@ def make_fabric(settings: TrainerSettings) -> Fabric:
     return fabric
 
 
+def wait_for(device: torch.device) -> None:
+    """Wait until a device has done what it was given, so that a clock sees it."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 def has_bf16(device: str) -> bool:
     """Return whether the hardware computes in bfloat16 by itself."""
     if device in ("auto", "cuda", "gpu") and torch.cuda.is_available():

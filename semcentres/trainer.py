@@ -20,7 +20,7 @@ from centre_builders.errors import NumericError, UsageError
 from semcentres.checkpoint import Record, RunFolder
 from semcentres.embedding import embed
 from semcentres.encoder import Encoder, keep_features
-from semcentres.hardware import make_fabric
+from semcentres.hardware import make_fabric, wait_for
 from semcentres.interrupt import Stopped, interrupts
 from semcentres.objectives.batch import EmbeddedBatch, Objective
 from semcentres.objectives.memory import Memory, Remembering
@@ -114,6 +114,8 @@ class Trainer:
                     # Not on a signal: it would take the time that is left, and a resumed run
                     # would have one record more.
                     if due and evaluate is not None:
+                        with self.stopwatch:
+                            wait_for(self.fabric.device)
                         scores = evaluate(self.teacher.module)
                         crops = done * self._batch_size() * len(self.task.views)
                         spent = {"image_crops": crops, "seconds": self.stopwatch.seconds}

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from centre_builders.errors import InputError, UsageError
+from centre_builders.errors import InputError
 from semcentres.cli import main
 from semcentres.compare import _read, compare
-from semcentres.comparison import Comparison, Row
-from semcentres.evaluation.report import draw_comparison
+from semcentres.comparison import COSTS, Comparison, Row
+from semcentres.evaluation.report import draw_comparison, draw_race
 
 TINY = [
     "data=mnist_5k", "encoder.width=4", "trainer.steps=3", "trainer.labelled_batch=8",
@@ -123,6 +123,22 @@ def test_what_it_costs_to_reach_another(tmp_path: Path) -> None:
     assert "| weak | - | - | 2 (100) |" in told
 
 
+def test_race_has_a_line_a_row_in_each_panel(tmp_path: Path) -> None:
+    """The better row's line stands above the other's, at the left half of the picture and right."""
+    blue, orange = (0, 0x72, 0xB2), (0xE6, 0x9F, 0)
+    ends = ({"validation_accuracy": 0.9}, {"validation_accuracy": 0.5})
+    rows = [a_row(f"r{i}", end, {}, 1.0) for i, end in enumerate(ends)]
+    draw_race(["r0", "r1"], [row.curve for row in rows], COSTS, tmp_path / "r.png")
+    pixels = np.asarray(Image.open(tmp_path / "r.png").convert("RGB")).astype(int)
+    width = pixels.shape[1]
+    for part in (slice(0, width // 3), slice(width // 3, 2 * width // 3), slice(-width // 3, None)):
+        heights = [
+            np.argwhere(np.abs(pixels[:, part] - colour).sum(axis=2) < 30)[:, 0].min()
+            for colour in (blue, orange)
+        ]
+        assert heights[0] < heights[1] - 20
+
+
 def test_axes_come_from_an_experiment_or_a_list(tmp_path: Path) -> None:
     """The experiment's methods and seeds are taken, and a list in place of commas."""
     words = [*TINY, "experiment=compare_small", f"out={tmp_path}"]
@@ -143,10 +159,12 @@ def test_axes_come_from_an_experiment_or_a_list(tmp_path: Path) -> None:
         (["centres=one_hot,glove"], "no such centres"),
         (["centres=one_hot,word2vec", "trainer.step=3"], "trainer.steps"),
         (["centres=one_hot,"], "centres=one_hot,"),
+        (["objectives=[fixmatch,paws]", "objective.sharpness=-1"], "sharpness"),
+        (["centres=one_hot,word2vec", "objective.temperature=3.0"], "is above"),
     ],
 )
 def test_wrong_words_train_nothing(words: list[str], said: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=said):
+    with pytest.raises(InputError, match=said):
         compare([*TINY, *words, f"out={tmp_path / 'c'}"])
     assert not (tmp_path / "c").exists()
 
