@@ -19,6 +19,10 @@ import torch.nn.functional as F
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+# Values of a piece of a batch, for each thread: 1 MiB of floats. Whole batches of large images
+# would be brought from memory, page by page, at every operation: twice as slow.
+CACHED = 2**18
+
 
 @runtime_checkable
 class View(Protocol):
@@ -188,18 +192,15 @@ def resample(
         shape: h, w of the result.
         fill: value outside the image.
     """
-    if not len(images):
-        return images.new_zeros((0, images.shape[1], *shape), dtype=torch.float32)
-    grid = _grid(matrices, shape)
     if shape[0] >= images.shape[2] and shape[1] >= images.shape[3]:
-        return _bilinear(images, grid, fill)
+        return _bilinear(images, matrices, shape, fill)
     share = torch.linalg.det(matrices[..., :2]).abs()
     steps = (-share.log2()).round().clamp(min=0)
     views = images.new_empty((*images.shape[:2], *shape), dtype=torch.float32)
     for step in steps.unique().tolist():
         rows = (steps == step).nonzero().squeeze(1)
         small = _shrink(images[rows], [round(side * 2 ** (step / 2)) for side in shape])
-        views[rows] = _bilinear(small, grid[rows], fill)
+        views[rows] = _bilinear(small, matrices[rows], shape, fill)
     return views
 
 
@@ -215,7 +216,20 @@ def _grid(matrices: Float[Tensor, "B 2 3"], shape: tuple[int, int]) -> Float[Ten
     return (of_x * x + (of_y * y.view(-1, 1) + shift)).permute(0, 2, 3, 1)
 
 
-def _bilinear(images: Tensor, grid: Tensor, fill: float) -> Tensor:
+def _bilinear(images: Tensor, matrices: Tensor, shape: tuple[int, int], fill: float) -> Tensor:
+    """Return the views, sampled in pieces of the batch whose floats stay in a CPU's cache."""
+    largest = images.shape[1] * max(shape[0] * shape[1], images.shape[2] * images.shape[3])
+    piece = max(1, CACHED * torch.get_num_threads() // largest)
+    if images.device.type != "cpu" or piece >= len(images):
+        return _sample(images, _grid(matrices, shape), fill)
+    views = images.new_empty((*images.shape[:2], *shape), dtype=torch.float32)
+    for start in range(0, len(images), piece):
+        rows = slice(start, start + piece)
+        views[rows] = _sample(images[rows], _grid(matrices[rows], shape), fill)
+    return views
+
+
+def _sample(images: Tensor, grid: Tensor, fill: float) -> Tensor:
     pixels = images.to(torch.float32, copy=True)
     if not fill:
         return F.grid_sample(pixels, grid, align_corners=False)
