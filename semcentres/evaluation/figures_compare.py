@@ -66,7 +66,7 @@ def draw_race(
             mean, deviation = np.asarray([point["accuracy"] for point in curve]).T
             panel.plot(at, mean, color=colour, linestyle=line)
             panel.fill_between(
-                at, mean - deviation, mean + deviation, color=colour, alpha=0.15, linewidth=0
+                at, mean - deviation, mean + deviation, color=colour, alpha=0.08, linewidth=0
             )
         panel.set_xlabel(cost.replace("_", " "))
         panel.grid(alpha=0.3)
