@@ -52,7 +52,7 @@ def softmin(
     Raises:
         ValueError: `temperature` is not positive.
     """
-    scale = _scale(temperature)
+    scale = scale_of(temperature)
     return 2 - temperature * log_normaliser(embeddings, centres, scale=scale)
 
 
@@ -60,7 +60,7 @@ def assignment(
     embeddings: Float[Tensor, "B D"], centres: Float[Tensor, "K D"], *, temperature: float
 ) -> Float[Tensor, "B K"]:
     """Return the probabilities p_k of every centre; arguments as for `softmin`."""
-    return _logits(embeddings, centres, _scale(temperature)).softmax(dim=1)
+    return _logits(embeddings, centres, scale_of(temperature)).softmax(dim=1)
 
 
 @torch.no_grad()
@@ -68,7 +68,7 @@ def expected_centre(
     embeddings: Float[Tensor, "B D"], centres: Float[Tensor, "K D"], *, temperature: float
 ) -> Float[Tensor, "B D"]:
     """Return sum_k p_k c_k, without gradient; arguments as for `softmin`."""
-    scale = _scale(temperature)
+    scale = scale_of(temperature)
     if len(centres) <= LARGE:
         return _logits(embeddings, centres, scale).softmax(dim=1) @ _wide(centres)
     return attend(embeddings, centres, scale=scale).mean
@@ -78,7 +78,7 @@ def mean_assignment(
     embeddings: Float[Tensor, "B D"], centres: Float[Tensor, "K D"], *, temperature: float
 ) -> Float[Tensor, " K"]:
     """Return the mean of `assignment` over the batch, at least one row, with its gradient."""
-    scale = _scale(temperature)
+    scale = scale_of(temperature)
     if len(centres) <= LARGE:
         return _logits(embeddings, centres, scale).softmax(dim=1).mean(dim=0)
     normaliser = log_normaliser(embeddings, centres, scale=scale)[:, None]
@@ -144,7 +144,12 @@ class _LogNormaliser(torch.autograd.Function):
         return (ctx.scale * gradient[:, None] * mean).to(embeddings.dtype), None, None
 
 
-def _scale(temperature: float) -> float:
+def scale_of(temperature: float) -> float:
+    """Return 2 / t, by which cosines become logits.
+
+    Raises:
+        ValueError: `temperature` is not positive.
+    """
     if temperature <= 0:
         raise ValueError(f"temperature must be positive, got {temperature}")
     return 2 / temperature

@@ -8,9 +8,9 @@ S = sum_{j<=k} exp(-(d_j^2 - d_1^2) / t)
 
 Where this is more than is tolerated, all centres are compared (semcentres/softmin.py).
 
-The bound supposes that the search found the true k nearest. An exact index does; of an approximate
-one the part that it finds was measured when it was built, and the bound holds as often as that:
-`Bounded.certain` says which it is.
+The bound supposes that the search found the true k nearest. An exact index does, and the bound is a
+proof. An approximate one may have missed nearer centres: then the bound may be too small, by how
+much its recall does not say. `Bounded.certain` says which it is.
 
 Dimensions: B embeddings, K centres, D width, k neighbours.
 """
@@ -23,7 +23,7 @@ from torch import Tensor
 
 from semcentres.approximate import ApproximateIndex
 from semcentres.index import Index
-from semcentres.softmin import softmin
+from semcentres.softmin import scale_of, softmin
 
 
 @dataclass(frozen=True)
@@ -65,13 +65,12 @@ def top_k_softmin(
     Raises:
         ValueError: the temperature is not positive, or the index is of other centres.
     """
-    if temperature <= 0:
-        raise ValueError(f"temperature must be positive, got {temperature}")
+    scale = scale_of(temperature)
     if len(index) != len(centres):
         raise ValueError(f"the index has {len(index)} rows for {len(centres)} centres")
     found = index.search(embeddings.detach().cpu().numpy(), k)
     near = centres.detach()[torch.from_numpy(found.ids).to(centres.device)]
-    logits = (2 / temperature) * torch.einsum("bd,bkd->bk", embeddings, near)
+    logits = scale * torch.einsum("bd,bkd->bk", embeddings, near)
     values = 2 - temperature * logits.logsumexp(dim=1)
     bound = _bound(logits.detach(), len(centres), temperature)
     far = bound > tolerance
