@@ -23,6 +23,7 @@ from semcentres.evaluation.report import (
 from semcentres.index import Index
 from semcentres.measure import (
     Assessed,
+    Embedded,
     by_centres,
     by_distribution,
     by_labelled,
@@ -57,11 +58,15 @@ def assess(
     index = Index.build(model.embed(gallery.images))
     about = {"model": model.fingerprint, "data": source.fingerprint, "bank": model.bank.fingerprint}
     index.save(run.path / "index", about)
-    shown = Assessed(held, model.embed(held.images), config.split, index, gallery.labels.numpy())
+    asked, taught = (
+        Embedded.of(model.encoder, part, model.bank.dimension)
+        for part in (held, labelled_images(source, split))
+    )
+    shown = Assessed(held, asked.embeddings, config.split, index, gallery.labels.numpy())
     by_centre, found = by_centres(model, shown)
     results = {
         **_about(model, source, split, config, shown),
-        **by_labelled(model.encoder, held, labelled_images(source, split), model.bank.vectors),
+        **by_labelled(asked, taught, model.bank.vectors),
         **by_centre,
         **by_neighbours(shown, len(source.class_names)),
         **by_distribution(model, shown, views, config.seed),

@@ -111,42 +111,56 @@ def by_neighbours(shown: Assessed, num_classes: int) -> Results:
     }
 
 
-def by_labelled(
-    encoder: Encoder, held: ImageSet, labelled: ImageSet, centres: np.ndarray
-) -> Results:
+@dataclass(frozen=True)
+class Embedded:
+    """Images as an encoder sees them.
+
+    Args:
+        embeddings: unit rows, float32 [N D].
+        features: what the head of the encoder is given, float32 [N F]; F is 0 where it has none.
+        labels: row of each image's class.
+    """
+
+    embeddings: np.ndarray
+    features: np.ndarray
+    labels: np.ndarray
+
+    @classmethod
+    def of(cls, encoder: Encoder, images: ImageSet, width: int) -> "Embedded":
+        """Return the images' embeddings of `width` columns, and their features, in one pass."""
+        whole = encoder if first_of_head(encoder) is None else WithFeatures(encoder)
+        both = embed(whole, images.images)
+        embeddings, features = (
+            np.ascontiguousarray(part) for part in np.split(both, [width], axis=1)
+        )
+        return cls(embeddings, features, images.labels.numpy())
+
+
+def by_labelled(held: Embedded, labelled: Embedded, centres: np.ndarray) -> Results:
     """Measure the classifiers that can be made of the images that training had labels of.
 
     Linear probes on the embeddings and on the features before the head, and PAWS's soft nearest
     neighbours; beside them the nearest centre. No probe where the images are too few for one.
     """
-    known, wanted = labelled.labels.numpy(), held.labels.numpy()
-    (taught, taught_features), (asked, features) = (
-        _with_features(encoder, part, centres.shape[1]) for part in (labelled, held)
-    )
+    known = labelled.labels
     found = {
-        "nearest_centre": nearest_centres(asked, centres).ids[:, 0],
-        "soft_neighbour": _soft_neighbours(asked, taught, known, len(centres)),
+        "nearest_centre": nearest_centres(held.embeddings, centres).ids[:, 0],
+        "soft_neighbour": _soft_neighbours(held.embeddings, labelled, len(centres)),
     }
     if can_probe(known):
-        found["probe"] = probe_predict(taught, known, asked)
-        if features.shape[1]:
-            found["feature_probe"] = probe_predict(taught_features, known, features)
-    return {f"{name}_accuracy": float((at == wanted).mean()) for name, at in found.items()}
+        found["probe"] = probe_predict(labelled.embeddings, known, held.embeddings)
+        if held.features.shape[1]:
+            found["feature_probe"] = probe_predict(labelled.features, known, held.features)
+    return {f"{name}_accuracy": float((at == held.labels).mean()) for name, at in found.items()}
 
 
-def _with_features(encoder: Encoder, images: ImageSet, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return embeddings, and features before the head, of no column where there is no head."""
-    whole = encoder if first_of_head(encoder) is None else WithFeatures(encoder)
-    both = embed(whole, images.images)
-    return both[:, :width], both[:, width:]
-
-
-def _soft_neighbours(
-    asked: np.ndarray, taught: np.ndarray, labels: np.ndarray, num_classes: int
-) -> np.ndarray:
-    wanted = smoothed_labels(torch.from_numpy(labels), num_classes=num_classes, smoothing=0.0)
+def _soft_neighbours(asked: np.ndarray, taught: Embedded, num_classes: int) -> np.ndarray:
+    labels = torch.from_numpy(taught.labels)
     near = soft_neighbours(
-        torch.from_numpy(asked), torch.from_numpy(taught), wanted, temperature=SOFT_NEIGHBOURS
+        torch.from_numpy(asked),
+        torch.from_numpy(taught.embeddings),
+        smoothed_labels(labels, num_classes=num_classes, smoothing=0.0),
+        temperature=SOFT_NEIGHBOURS,
     )
     return near.argmax(dim=1).numpy()
 

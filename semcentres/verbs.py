@@ -165,9 +165,10 @@ def _validate(
     encoder: Encoder, *, held: ImageSet, labelled: ImageSet, centres: torch.Tensor
 ) -> dict[str, float]:
     """Return the accuracies on held-out training images, `validation_accuracy` by the centres."""
-    from semcentres.measure import by_labelled
+    from semcentres.measure import Embedded, by_labelled
 
-    found = by_labelled(encoder, held, labelled, centres.numpy())
+    asked, taught = (Embedded.of(encoder, part, centres.shape[1]) for part in (held, labelled))
+    found = by_labelled(asked, taught, centres.numpy())
     return {"validation_accuracy": found.pop("nearest_centre_accuracy"), **found}
 
 

@@ -12,7 +12,7 @@ from semcentres.data.mnist_5k import mnist_5k
 from semcentres.data.source import ImageSet
 from semcentres.encoder import Encoder, WithFeatures, first_of_head, small_conv, torchvision_model
 from semcentres.evaluation.probe import probe_predict
-from semcentres.measure import by_labelled
+from semcentres.measure import Embedded, by_labelled
 
 
 def clouds(seed: int, shift: float = 3.0) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +78,8 @@ def test_classifiers_made_of_labelled_images() -> None:
     held = ImageSet(source.test.images[:200], source.test.labels[:200])
     centres = np.eye(10, 6, dtype=np.float32)
     centres[6:] = -np.eye(4, 6)
-    found = by_labelled(encoder, held, labelled, centres)
+    asked_of, taught_of = (Embedded.of(encoder, part, 6) for part in (held, labelled))
+    found = by_labelled(asked_of, taught_of, centres)
     with torch.no_grad():
         known = encoder(labelled.images.float() / 255).tolist()
         asked = encoder(held.images.float() / 255).tolist()
