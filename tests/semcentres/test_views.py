@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
-from semcentres import views as views_module
+from semcentres import resampling
 from semcentres.randomness import generator
-from semcentres.views import JitterColumns, RandomView, plain, resample
+from semcentres.resampling import resample
+from semcentres.views import JitterColumns, RandomView, plain
 
 ALL = RandomView(
     crop=0.5, stretch=1.3, rotate=15.0, translate=0.1, flip=0.5,
@@ -48,7 +49,7 @@ def test_pieces_of_a_batch_give_what_the_whole_gives(
     """Six images in pieces of four, in which the last is shorter."""
     view = replace(ALL, size=size, fill=0.3)
     whole = view(images, generator(0))
-    monkeypatch.setattr(views_module, "CACHED", 4 * images[0].numel() // torch.get_num_threads())
+    monkeypatch.setattr(resampling, "CACHED", 4 * images[0].numel() // torch.get_num_threads())
     assert torch.equal(view(images, generator(0)), whole)
 
 
