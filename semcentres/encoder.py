@@ -81,6 +81,19 @@ def first_of_head(encoder: nn.Module) -> nn.Linear | None:
     return first
 
 
+class MeanOverPixels(nn.Module):
+    """Average a map over its pixels.
+
+    By a matrix product: in bfloat16 on a CPU, adaptive pooling takes five times as long.
+    """
+
+    def forward(self, maps: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C"]:
+        """Return the mean of each channel."""
+        pixels = maps.permute(0, 2, 3, 1).flatten(1, 2)
+        num = pixels.shape[1]
+        return (pixels.new_ones(1, num) @ pixels).squeeze(1) / num
+
+
 def last_linear(encoder: nn.Module) -> nn.Linear:
     """Return the last linear layer.
 
@@ -125,8 +138,7 @@ def small_conv(
         *_block(channels, widths[0], kernel=5, stride=2),
         *_block(widths[0], widths[1], kernel=3, stride=2),
         *_block(widths[1], widths[2], kernel=3, stride=1),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
+        MeanOverPixels(),
         *_head(widths[2], hidden, dimension),
     )
 

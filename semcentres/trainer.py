@@ -61,7 +61,7 @@ class Trainer:
         if isinstance(self.objective, nn.Module):
             learnt += self.objective.parameters()
         optimiser = torch.optim.AdamW(
-            learnt, lr=settings.learning_rate, weight_decay=settings.weight_decay
+            learnt, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         rate = partial(learning_rate_factor, num_steps=settings.steps, warmup=settings.warmup_steps)
         self.scheduler = LambdaLR(optimiser, rate)
