@@ -19,7 +19,7 @@ from centre_builders.prototypes import Prototypes
 from centre_builders.steps import Assign, OwnAxes, RemoveDirections, Whiten
 from centre_builders.taxonomy import Parents
 from semcentres.components import build
-from semcentres.recipe import make_source
+from semcentres.recipe import find_source
 from semcentres.settings import CentresConfig, CentresSettings
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def class_names(config: CentresConfig) -> tuple[ClassNames, Parents | None]:
     if config.names is not None:
         _check_texts(config.names)
         return ClassNames(tuple(config.names)), None
-    source = make_source(config.data)
+    source = find_source(config.data)
     return ClassNames(source.class_names), source.parents
 
 

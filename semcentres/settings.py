@@ -15,9 +15,9 @@ class DataSettings:
     """Where images come from and which labels are seen."""
 
     source: Any = MISSING  # component: keyword arguments -> Source
-    root: str | None = None  # folder of the data; None looks in the usual places
+    root: str | None = None  # folder of the data, or manifest; None looks in the usual places
     labels_per_class: int | None = None  # labelled images a class; None takes all labels
-    validation: int = 0  # training images kept out of training, to tune on
+    validation: int = 0  # training images kept out to tune on, where the data has none of its own
 
 
 @dataclass
