@@ -117,8 +117,19 @@ class EmbedConfig:
     out: str | None = None  # folder to write to; None: <run_dir>/embeddings/<split>
 
 
+@dataclass
+class CheckConfig:
+    """`semcentres data check`."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    centres: CentresSettings = field(default_factory=CentresSettings)
+    seed: int = 0
+    out: str | None = None  # JSON file to write what was found to
+
+
 SCHEMAS = {
     "train": TrainConfig,
+    "check": CheckConfig,
     "centres": CentresConfig,
     "evaluate": EvaluateConfig,
     "embed": EmbedConfig,

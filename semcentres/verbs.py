@@ -5,7 +5,7 @@ import logging
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -38,9 +38,12 @@ from semcentres.recipe import (
     read_source,
     select,
 )
-from semcentres.settings import EmbedConfig, EvaluateConfig, TrainConfig
+from semcentres.settings import CheckConfig, EmbedConfig, EvaluateConfig, TrainConfig
 from semcentres.task import Task
 from semcentres.trainer import Trainer
+
+if TYPE_CHECKING:
+    from semcentres.check import DataCheck
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +96,13 @@ def train(config: TrainConfig, source: Source | None = None) -> tuple[RunFolder,
             data=source.name,
         )
         return run, _assess_run(run, config, source)
+
+
+def check(config: CheckConfig) -> "DataCheck":
+    """Read all images and say what is wrong with them, or would be in training."""
+    from semcentres.check import check_data
+
+    return check_data(config)
 
 
 def evaluate(config: EvaluateConfig, source: Source | None = None) -> tuple[RunFolder, Results]:

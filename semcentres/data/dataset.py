@@ -90,11 +90,12 @@ class _Items(Dataset[tuple[Tensor, int]]):
         split: str,
         size: int,
         channels: int,
-        labels: range,  # noqa: ANN401
+        labels: range,
     ) -> None:
         if not isinstance(items, Sized):
             raise InputError(f"{split} has no length; give a map-style Dataset")
-        self.items, self.split, self.labels = items, split, labels
+        self.items: Any = items
+        self.split, self.labels = split, labels
         self.size, self.channels = size, channels
 
     def __len__(self) -> int:
