@@ -100,9 +100,9 @@ def check_data(config: CheckConfig) -> DataCheck:
     findings, problems = _names(config.centres, found, config.seed)
     problems += _labels(config.data, found, config.seed)
     if unreadable:
-        problems.append(f"{len(unreadable)} unreadable files")
+        problems.append(f"unreadable files: {len(unreadable)}")
     if duplicates:
-        problems.append(f"{len(duplicates)} images are in more than one split")
+        problems.append(f"images in more than one split: {len(duplicates)}")
     sizes = [one.size for one in seen if one.size]
     result = DataCheck(
         found.name,

@@ -93,7 +93,8 @@ def _run(verb: str, words: list[str]) -> None:
     from semcentres.settings import SCHEMAS
 
     if verb not in (*SCHEMAS, "compare"):
-        raise UsageError(f"no verb {verb!r}; there are {', '.join(SCHEMAS)}, compare, doctor")
+        known = ", ".join("data check" if name == "check" else name for name in SCHEMAS)
+        raise UsageError(f"no verb {verb!r}; there are {known}, compare, doctor")
     if {"-h", "--help"} & set(words):
         # A comparison takes the words of train.
         show.verb_help("train" if verb == "compare" else verb)

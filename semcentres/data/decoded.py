@@ -87,8 +87,8 @@ def _fill(images: Tensor, paths: Sequence[Path]) -> None:
     for error in bad:
         log.error("%s", error)
     if bad:
-        more = f"; {len(bad) - 1} more are named above" if len(bad) > 1 else ""
-        raise InputError(f"{bad[0]}{more}; nothing was trained")
+        more = f" (further ones, named above: {len(bad) - 1})" if len(bad) > 1 else ""
+        raise InputError(f"{bad[0]}{more}")
 
 
 def in_threads(work: Callable[[int], T], num: int, what: str) -> Iterator[T]:

@@ -107,5 +107,6 @@ def _labelled(base: Path, split: Path, classes: list[str]) -> list[ImageFile]:
 
 def _files(base: Path, place: Path, label: int) -> Iterator[ImageFile]:
     for path in sorted(place.rglob("*")):
-        if path.suffix.lower() in SUFFIXES and path.is_file():
+        # A link to nowhere is no file: it is listed, so that it is told as unreadable.
+        if path.suffix.lower() in SUFFIXES and not path.is_dir():
             yield ImageFile(path, path.relative_to(base).as_posix(), label)

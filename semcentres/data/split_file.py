@@ -97,7 +97,7 @@ def _differences(then: Mapping[str, str], now: Mapping[str, str], what: str) -> 
     """Return what was added, removed and changed, each with its number and first few names.
 
     >>> _differences({"a": "1", "b": "2"}, {"b": "3", "c": "4"}, "images")
-    ['1 images added: c', '1 images removed: a', '1 images changed: b']
+    ['images added: 1 (c)', 'images removed: 1 (a)', 'images changed: 1 (b)']
     """
     found = {
         "added": [key for key in now if key not in then],
@@ -105,7 +105,7 @@ def _differences(then: Mapping[str, str], now: Mapping[str, str], what: str) -> 
         "changed": [key for key in now if key in then and now[key] != then[key]],
     }
     return [
-        f"{len(keys)} {what} {how}: {', '.join(keys[:5])}{', …' if len(keys) > 5 else ''}"
+        f"{what} {how}: {len(keys)} ({', '.join(keys[:5])}{', …' if len(keys) > 5 else ''})"
         for how, keys in found.items()
         if keys
     ]
