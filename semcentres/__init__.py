@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from semcentres.data.source import Source
     from semcentres.model import Model
 
 
@@ -23,11 +24,11 @@ def load(run_dir: "str | Path") -> "Model":
     return Model.load(run_dir)
 
 
-def _verb(name: str, words: tuple[str, ...]) -> Any:  # noqa: ANN401
+def _verb(name: str, words: tuple[str, ...], **more: Any) -> Any:  # noqa: ANN401
     from semcentres import verbs
     from semcentres.compose import compose_settings
 
-    return getattr(verbs, name)(compose_settings(name, words))
+    return getattr(verbs, name)(compose_settings(name, words), **more)
 
 
 def centres(*words: str) -> Any:  # noqa: ANN401
@@ -35,9 +36,12 @@ def centres(*words: str) -> Any:  # noqa: ANN401
     return _verb("centres", words)
 
 
-def train(*words: str) -> Any:  # noqa: ANN401
-    """Train and evaluate: `semcentres train` in Python; returns run folder and results."""
-    return _verb("train", words)
+def train(*words: str, source: "Source | None" = None) -> Any:  # noqa: ANN401
+    """Train and evaluate: `semcentres train` in Python; returns run folder and results.
+
+    `source` are images made in Python, by `semcentres.data.dataset.from_dataset`.
+    """
+    return _verb("train", words, source=source)
 
 
 def compare(*words: str) -> Any:  # noqa: ANN401
@@ -47,9 +51,9 @@ def compare(*words: str) -> Any:  # noqa: ANN401
     return compare(words)
 
 
-def evaluate(*words: str) -> Any:  # noqa: ANN401
+def evaluate(*words: str, source: "Source | None" = None) -> Any:  # noqa: ANN401
     """Evaluate a trained run: `semcentres evaluate`; returns run folder and results."""
-    return _verb("evaluate", words)
+    return _verb("evaluate", words, source=source)
 
 
 def embed(*words: str) -> Any:  # noqa: ANN401

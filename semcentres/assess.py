@@ -5,6 +5,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from centre_builders.artefact import write_file
 from semcentres.card import model_card
@@ -55,14 +57,14 @@ def assess(
     """Measure a model, write metrics.json, index, pictures and model card, return the results."""
     log.info("embedding %s images", f"{len(held) + len(source.train):,}")
     gallery = _gallery(source, split, config.split)
-    index = Index.build(model.embed(gallery.images))
+    index = Index.build(model.embed(source.train.images, gallery))
     about = {"model": model.fingerprint, "data": source.fingerprint, "bank": model.bank.fingerprint}
     index.save(run.path / "index", about)
     asked, taught = (
         Embedded.of(model.encoder, part, model.bank.dimension)
         for part in (held, labelled_images(source, split))
     )
-    shown = Assessed(held, asked.embeddings, config.split, index, gallery.labels.numpy())
+    shown = Assessed(held, asked.embeddings, config.split, index, source.labels[gallery].numpy())
     by_centre, found = by_centres(model, shown)
     results = {
         **_about(model, source, split, config, shown),
@@ -76,19 +78,19 @@ def assess(
     if len(found.confusion) <= MAX_CONFUSION:
         results["confusion"] = found.confusion.tolist()
     log.info("drawing the report")
-    _draw(run, model, shown, gallery, found.confusion)
+    _draw(run, model, shown, source.train, gallery, found.confusion)
     write_file(run.path / "README.md", model_card(results, config, path=str(run.path)).encode())
     # Last, because it is what says that the run is finished.
     run.write_json("metrics.json", results)
     return results
 
 
-def _gallery(source: Source, split: Split, held: str) -> ImageSet:
-    """Return the training images with a known label, less those that are held out."""
-    kept = source.train.labels >= 0
+def _gallery(source: Source, split: Split, held: str) -> Int[Tensor, " G"]:
+    """Return the rows of the training images with a known label, less those that are held out."""
+    kept = source.labels >= 0
     if held == "validation":
         kept[split.validation] = False
-    return ImageSet(source.train.images[kept], source.train.labels[kept])
+    return kept.nonzero().flatten()
 
 
 def _about(
@@ -118,7 +120,12 @@ def _about(
 
 
 def _draw(
-    run: RunFolder, model: Model, shown: Assessed, gallery: ImageSet, confusion: np.ndarray
+    run: RunFolder,
+    model: Model,
+    shown: Assessed,
+    train: ImageSet,
+    gallery: Int[Tensor, " G"],
+    confusion: np.ndarray,
 ) -> None:
     run.report.mkdir(exist_ok=True)
     names, labels = model.bank.names, shown.labels
@@ -131,26 +138,30 @@ def _draw(
     draw_recorded(model.bank.provenance["source"], run.report / "trade_off.png")
     images = shown.images.images
     if images.dtype == torch.uint8:
-        _draw_gallery(run, model, shown, gallery)
+        _draw_gallery(run, model, shown, train, gallery)
     elif images.shape[1] == 3:
         (weight,) = model.encoder.backbone.parameters()
         weights = weight.detach().numpy()
         draw_toy(images.numpy(), labels, weights, model.bank.vectors, names, run.report / "toy.png")
 
 
-def _draw_gallery(run: RunFolder, model: Model, shown: Assessed, gallery: ImageSet) -> None:
+def _draw_gallery(
+    run: RunFolder, model: Model, shown: Assessed, train: ImageSet, gallery: Int[Tensor, " G"]
+) -> None:
     labels = shown.labels
     if len(np.unique(labels)) < len(labels):
         found = shown.images
         near = shown.among.search(shown.embeddings, NUM_SHOWN, exclude=np.arange(len(labels)))
+        ids = near.ids
     else:
         # Every image is alone in its class: the others hold no right neighbour, the gallery may.
-        found = gallery
+        found = train
         near = shown.index.search(shown.embeddings, NUM_SHOWN)
+        ids = gallery.numpy()[near.ids]
     draw_gallery(
         shown.images.images.numpy(),
         labels,
-        near.ids,
+        ids,
         near.cosines,
         model.bank.names,
         run.report / "gallery.png",

@@ -63,9 +63,9 @@ class Model:
         encoder.load_state_dict({name: torch.from_numpy(a) for name, a in tensors.items()})
         return cls(encoder.eval(), bank, about, fingerprint)
 
-    def embed(self, images: Tensor) -> np.ndarray:
-        """Return unit embeddings [N D] of uint8 images [N C H W]."""
-        return embed(self.encoder, images)
+    def embed(self, images: Tensor, rows: Tensor | None = None) -> np.ndarray:
+        """Return unit embeddings [N D] of uint8 images [N C H W], or of some rows of them."""
+        return embed(self.encoder, images, rows=rows)
 
     def predict(self, images: Tensor) -> list[str]:
         """Return the name of the class whose centre is nearest to each image."""

@@ -15,9 +15,9 @@ class DataSettings:
     """Where images come from and which labels are seen."""
 
     source: Any = MISSING  # component: keyword arguments -> Source
-    root: str | None = None  # folder of the data; None looks in the usual places
+    root: str | None = None  # folder of the data, or manifest; None looks in the usual places
     labels_per_class: int | None = None  # labelled images a class; None takes all labels
-    validation: int = 0  # training images kept out of training, to tune on
+    validation: int = 0  # training images kept out to tune on, where the data has none of its own
 
 
 @dataclass
@@ -117,8 +117,19 @@ class EmbedConfig:
     out: str | None = None  # folder to write to; None: <run_dir>/embeddings/<split>
 
 
+@dataclass
+class CheckConfig:
+    """`semcentres data check`."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    centres: CentresSettings = field(default_factory=CentresSettings)
+    seed: int = 0
+    out: str | None = None  # JSON file to write what was found to
+
+
 SCHEMAS = {
     "train": TrainConfig,
+    "check": CheckConfig,
     "centres": CentresConfig,
     "evaluate": EvaluateConfig,
     "embed": EmbedConfig,

@@ -13,8 +13,9 @@ from rich.table import Table
 from centre_builders.audit import Audit
 from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError
-from semcentres import show_audit
+from semcentres import show_audit, show_check
 from semcentres.card import MEASURES
+from semcentres.check import DataCheck
 from semcentres.comparison import Comparison
 
 VERSIONS = (
@@ -71,6 +72,17 @@ def train(outcome: tuple[Any, Mapping[str, Any]]) -> None:
 
 
 evaluate = train
+
+
+def check(found: DataCheck) -> None:
+    """Print what was found of a data set.
+
+    Raises:
+        InputError: there is something to mend first; so the exit code says it too.
+    """
+    show_check.show(found)
+    if found.problems:
+        raise InputError(f"not fit to train on: {'; '.join(found.problems)}")
 
 
 def compare(found: Comparison) -> None:

@@ -12,7 +12,7 @@ This supposes that the search found the true k nearest. An exact index does, and
 proof. An approximate one finds a part r of them, its measured recall: for each found beyond the
 first, 1/r - 1 others are taken to be missed that are as near. Then
 
-    t log(1 + ((K - k) exp(-(d_k^2 - d_1^2) / t) + (1/r - 1) sum_{2<=j<=k} exp(-(d_j^2 - d_1^2) / t)) / S)
+    t log(1 + ((K - k) exp(-(d_k^2 - d_1^2) / t) + (1/r - 1) (S - 1)) / S)
 
 is an estimate and no proof (`Bounded.certain`). Where the nearest centre itself is missed, what is
 found is about equally far, the estimate is large, and all centres are compared.

@@ -231,7 +231,7 @@ class Trainer:
         return done % self.settings.log_every == 0 or done == self.settings.steps
 
     def _views(self, rows: Tensor, step: int, stream: str) -> list[Tensor]:
-        images = self.task.images.images[rows]
+        images = self.task.batch(rows)
         device = self.fabric.device
         keys = (self.task.seed, step, self.fabric.global_rank, stream)
         return [
