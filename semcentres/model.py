@@ -16,6 +16,7 @@ from torch import Tensor
 from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError
 from centre_builders.sealed import load_sealed, save_sealed
+from semcentres.backbones import LibraryModel
 from semcentres.components import build
 from semcentres.embedding import embed
 from semcentres.encoder import Encoder
@@ -89,10 +90,17 @@ def make_encoder(
         channels: of the images.
         bank: gives the width.
         statistics: mean and standard deviation of each channel; None where weights that hold
-            them are loaded next.
+            them are loaded next, and then nothing else is read or fetched.
+
+    Raises:
+        InputError: the backbone's own weights cannot be read or fetched.
     """
+    if statistics is None and "weights" in component:
+        component = {**component, "weights": None}
     backbone = build(component)(channels=channels, dimension=bank.dimension)
     mean, std = statistics or ([0.0] * channels, [1.0] * channels)
+    if isinstance(backbone, LibraryModel):
+        return backbone.encoder((mean, std))
     return Encoder(backbone, mean=mean, std=std)
 
 
@@ -107,6 +115,9 @@ def save_model(
 ) -> None:
     """Write weights for inference, with what `Model.load` needs; the bank is written by itself."""
     tensors = {k: v.detach().cpu().contiguous().numpy() for k, v in encoder.state_dict().items()}
+    if component.get("weights"):
+        # Where it was is nobody's business, nor read again.
+        component = {**component, "weights": Path(component["weights"]).name}
     about = {
         "encoder": dict(component),
         "channels": channels,

@@ -14,6 +14,7 @@ import yaml
 from centre_builders.artefact import write_file, write_folder, write_json
 from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError
+from semcentres.backbones import check_images
 from semcentres.banks import centres as centres  # a verb too
 from semcentres.banks import make_bank
 from semcentres.checkpoint import Results, RunFolder
@@ -139,6 +140,7 @@ def _fit(
     encoder = make_encoder(
         config.encoder, channels=source.channels, bank=bank, statistics=source.statistics
     )
+    check_images(encoder, source.train.images)
     if config.start_from is not None:
         _take_weights(encoder, config.start_from)
     score = None
