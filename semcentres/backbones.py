@@ -119,6 +119,7 @@ def timm_model(
     """
     try:
         import timm
+        from timm.data.config import resolve_model_data_config
     except ImportError as error:
         raise InputError("encoder=timm needs timm: pip install 'semcentres[timm]'") from error
     _check(name.partition(".")[0], timm.list_models(), channels, "timm")
@@ -129,7 +130,7 @@ def timm_model(
         _take(model, _fetched(name, lambda: timm.create_model(name, pretrained=True)), weights)
     else:
         _take(model, read_weights(weights, others=[DEFAULT]), weights)
-    seen = timm.data.resolve_model_data_config(model)
+    seen = resolve_model_data_config(model)
     return LibraryModel(model, size, seen["input_size"][-1], (seen["mean"], seen["std"]))
 
 

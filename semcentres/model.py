@@ -20,6 +20,7 @@ from semcentres.backbones import LibraryModel
 from semcentres.components import build
 from semcentres.embedding import embed
 from semcentres.encoder import Encoder
+from semcentres.hub import locate
 
 WEIGHTS = "model.safetensors"
 CENTRES = "centres.safetensors"
@@ -44,12 +45,12 @@ class Model:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Model":
-        """Return the model that a run folder holds.
+        """Return the model that a run folder holds, or `org/name` on the hub (see `hub.locate`).
 
         Raises:
             InputError: a file is missing or damaged, or the two files do not belong together.
         """
-        place = Path(folder)
+        place = locate(folder)
         if not (place / WEIGHTS).is_file():
             raise InputError(f"{place} holds no {WEIGHTS}; train into it, or name another run_dir")
         tensors, metadata, fingerprint = load_sealed(place / WEIGHTS)

@@ -17,6 +17,7 @@ from centre_builders.errors import InputError
 from semcentres.backbones import check_images
 from semcentres.banks import centres as centres  # a verb too
 from semcentres.banks import make_bank
+from semcentres.bundle import export as export  # a verb too
 from semcentres.checkpoint import Results, RunFolder
 from semcentres.components import build
 from semcentres.compose import load_config

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+from PIL import Image
 from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
@@ -16,6 +17,7 @@ from torchvision import models
 from centre_builders.errors import InputError
 from semcentres.backbones import LibraryModel, check_images, timm_model, torchvision_model
 from semcentres.cli import main
+from semcentres.data.mnist_5k import mnist_5k
 from semcentres.encoder import Encoder
 from semcentres.model import Model
 
@@ -196,8 +198,13 @@ def test_training_fetches_nothing_and_loads_without_the_file(
     donor = donated(name).state_dict()
     file = tmp_path / "donor.safetensors"
     save_file(donor, file)
+    for number, image in enumerate(mnist_5k().train.images[:12].numpy()):
+        place = tmp_path / "pictures" / ("even" if number % 2 else "odd") / f"{number}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[0]).save(place)
     words = [
-        "data=mnist_5k", f"encoder={library}", f"encoder.name={name}", f"encoder.weights={file}",
+        "data=folder", f"data.root={tmp_path / 'pictures'}", "data.labels_per_class=2",
+        f"encoder={library}", f"encoder.name={name}", f"encoder.weights={file}",
         "trainer.learn=last",
         "trainer.steps=2", "trainer.labelled_batch=8", "trainer.unlabelled_batch=0",
         "trainer.device=cpu", "centres=one_hot", f"run_dir={tmp_path / 'run'}",
@@ -209,4 +216,4 @@ def test_training_fetches_nothing_and_loads_without_the_file(
     assert {k for k in donor if not torch.equal(donor[k], learnt[k])} == {"fc.weight", "fc.bias"}
     torch.testing.assert_close(model.encoder.mean, torch.tensor(norm[0]))
     assert model.about["encoder"]["weights"] == "donor.safetensors"
-    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["num_labelled"] == 100
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["num_labelled"] == 4
