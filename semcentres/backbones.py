@@ -174,27 +174,26 @@ def check_images(encoder: Encoder, images: Shaped[Tensor, "N ..."]) -> None:
     """
     if images.ndim != 4:
         return
-    side = encoder.size or images.shape[-1]
-    wanted = encoder.trained_at or 224
+    side, wanted = encoder.size or images.shape[-1], encoder.trained_at or 224
+    remedy = (
+        f"set data.source.size={wanted} where the files are larger, or encoder.size={wanted},"
+        " which resizes them within the model"
+    )
     mode = encoder.training
     try:
         with torch.inference_mode():
             encoder.eval()(plain(images[:1]))
     except (RuntimeError, AssertionError, ValueError) as error:
         raise InputError(
-            f"the encoder cannot take images of {side} pixels ({error}); set"
-            f" encoder.size={wanted}, which resizes them within the model"
+            f"the encoder cannot take images of {side} pixels ({error}); {remedy}"
         ) from error
     finally:
         encoder.train(mode)
     if images.shape[1] < len(encoder.mean):
         log.info("the backbone takes %d channels: the images' one is repeated", len(encoder.mean))
     if encoder.trained_at not in (None, side):
-        log.info(
-            "the backbone's weights were trained on images of %d pixels, it is given %d;"
-            " encoder.size=%d resizes them within the model",
-            encoder.trained_at, side, wanted,
-        )  # fmt: skip
+        told = "the backbone's weights were trained on images of %d pixels, it is given %d; %s"
+        log.info(told, encoder.trained_at, side, remedy)
 
 
 def _check(name: str, known: Sequence[str], channels: int, library: str) -> None:

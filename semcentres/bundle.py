@@ -12,7 +12,7 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,8 @@ def export(config: ExportConfig) -> Bundle:
             `semcentres.load` could not open.
     """
     out = _checked(config)
+    if config.format == SAFETENSORS:
+        config = replace(config, layout=Layout.NCHW)  # as `Model` takes them
     run = Path(config.run_dir)
     trained, model, results = load_config(run / "config.yaml"), Model.load(run), _results(run)
     images = _real_images(trained, config)

@@ -51,7 +51,8 @@ class Encoder(nn.Module):
         """Return unit embeddings, in float32 under any autocast."""
         if self.size is not None:
             side = (self.size, self.size)
-            inputs = F.interpolate(inputs, side, mode="bilinear", antialias=True)
+            # In float32: torch cannot resize bfloat16, which mixed precision may hand in.
+            inputs = F.interpolate(inputs.float(), side, mode="bilinear", antialias=True)
         shape = (-1, *[1] * (inputs.ndim - 2))
         raw = self.backbone((inputs - self.mean.view(shape)) / self.std.view(shape))
         return F.normalize(raw.float(), dim=-1)

@@ -106,6 +106,8 @@ def test_size_resizes_before_the_backbone() -> None:
     assert seen[0].shape == (2, 3, 4, 4)
     torch.testing.assert_close(seen[0][0], torch.full((3, 4, 4), 0.3))
     torch.testing.assert_close(seen[0][1], torch.full((3, 4, 4), 0.5), atol=0.03, rtol=0)
+    encoder(board.bfloat16().expand(1, 1, 16, 16))
+    torch.testing.assert_close(seen[1][0], seen[0][1])
 
 
 def test_what_weights_expect_is_said(caplog: pytest.LogCaptureFixture) -> None:
@@ -114,7 +116,9 @@ def test_what_weights_expect_is_said(caplog: pytest.LogCaptureFixture) -> None:
     images = torch.zeros(3, 1, 32, 32, dtype=torch.uint8)
     check_images(LibraryModel(module, None, 224, IMAGENET).encoder(HALF), images)
     assert "takes 3 channels: the images' one is repeated" in caplog.text
-    assert "trained on images of 224 pixels, it is given 32; encoder.size=224" in caplog.text
+    assert (
+        "trained on images of 224 pixels, it is given 32; set data.source.size=224" in caplog.text
+    )
     caplog.clear()
     check_images(
         LibraryModel(module, 224, 224, IMAGENET).encoder(HALF), images.expand(-1, 3, -1, -1)
