@@ -18,10 +18,17 @@ if TYPE_CHECKING:
 
 
 def load(run_dir: "str | Path") -> "Model":
-    """Return the model that a run folder holds."""
+    """Return the model that a run folder or a bundle holds, or `org/name` on the hub."""
     from semcentres.model import Model
 
     return Model.load(run_dir)
+
+
+def push_to_hub(folder: "str | Path", repository: str, *, private: bool = True) -> str:
+    """Upload a bundle of `export("format=safetensors")`; returns its address on the hub."""
+    from semcentres.hub import push_to_hub
+
+    return push_to_hub(folder, repository, private=private)
 
 
 def _verb(name: str, words: tuple[str, ...], **more: Any) -> Any:  # noqa: ANN401
@@ -59,3 +66,8 @@ def evaluate(*words: str, source: "Source | None" = None) -> Any:  # noqa: ANN40
 def embed(*words: str) -> Any:  # noqa: ANN401
     """Write a split's embeddings: `semcentres embed`; returns the folder written."""
     return _verb("embed", words)
+
+
+def export(*words: str) -> Any:  # noqa: ANN401
+    """Write a run's model for others: `semcentres export`; returns the bundle."""
+    return _verb("export", words)

@@ -1,6 +1,6 @@
 """The model card that a run folder opens with: what was trained, on what, how well, what not."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from semcentres.settings import TrainConfig
@@ -23,13 +23,12 @@ Alignment: mean squared distance of two views of an image; uniformity: log of th
 exp(-2 d^2) over pairs (arXiv:2005.10242). Cluster energy: sum over classes of the mean squared
 distance to the nearest centre.
 
-![centres and class means](report/gram.png)
-![confusion](report/confusion.png)
-![retrieval](report/gallery.png)
+{pictures}
 
 ## Training
 
-- data: {data} from {origin}; {num_labelled:,} labelled and {num_unlabelled:,} unlabelled images
+- data: {data}{origin}; {num_labelled:,} labelled and {num_unlabelled:,} unlabelled images
+- labels used: {labels}
 - classes: {classes}
 - centres: {builder}, conditioning: {conditioning}; mean cosine {mean_cosine:.3f}, largest
   {max_cosine:.3f}, safe temperature {safe_temperature:.3f}
@@ -47,6 +46,9 @@ always one of the {num_classes} classes, also for an image of none of them.
 
 ## Use
 
+{use}"""
+
+USE = """\
 ```python
 import semcentres
 
@@ -81,20 +83,40 @@ MEASURES = {
 }
 
 
-def model_card(results: Mapping[str, Any], config: TrainConfig, *, path: str) -> str:
+PICTURES = {
+    "report/gram.png": "centres and class means",
+    "report/confusion.png": "confusion",
+    "report/gallery.png": "retrieval",
+}
+
+
+def model_card(
+    results: Mapping[str, Any],
+    config: TrainConfig,
+    *,
+    path: str,
+    pictures: Sequence[str] = tuple(PICTURES),
+    use: str = USE,
+) -> str:
     """Return the card's Markdown.
 
     Args:
-        results: what `assess` measured.
+        results: what `assess` measured; an empty `origin` is not named.
         config: what the run was made with.
         path: of the run folder, as the user wrote it.
+        pictures: that are beside the card.
+        use: how the model is used, with `{path}` and keys of `results` to fill in.
     """
     measured = {label: results[key] for key, label in MEASURES.items() if key in results}
     table = "\n".join(f"| {label} | {value:.4f} |" for label, value in measured.items())
     builder = config.centres.builder
+    origin = f" from {results['origin']}" if results["origin"] else ""
+    conditioning = ", ".join(results["conditioning"]) or "none"
     return CARD.format(
-        **{**results, "conditioning": ", ".join(results["conditioning"]) or "none"},
+        **{**results, "conditioning": conditioning, "origin": origin},
         table=table,
+        pictures="\n".join(f"![{PICTURES[name]}]({name})" for name in pictures),
+        labels=_labels(config),
         kind=builder["_target_"].split(".")[-2] if builder else "given",
         classes=", ".join(results["class_names"]),
         num_classes=len(results["class_names"]),
@@ -104,8 +126,13 @@ def model_card(results: Mapping[str, Any], config: TrainConfig, *, path: str) ->
         labelled_batch=config.trainer.labelled_batch,
         unlabelled_batch=config.trainer.unlabelled_batch,
         num_views=len(config.views),
-        path=path,
+        use=use.format(**results, path=path),
     )
+
+
+def _labels(config: TrainConfig) -> str:
+    each = config.data.labels_per_class
+    return "all" if each is None else f"{each} a class, chosen by seed {config.seed}"
 
 
 def _call(component: Mapping[str, Any]) -> str:

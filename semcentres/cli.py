@@ -18,6 +18,7 @@ semcentres: image encoders trained toward fixed centres made from class names
   semcentres compare   train several choices with equal steps and seeds; one table, one figure
   semcentres evaluate  evaluate a trained run: retrieval, kNN, nearest centre, pictures
   semcentres embed     write embeddings of a split
+  semcentres export    the model as ONNX, torch.export, TorchScript, or a folder for the hub
   semcentres doctor    versions, devices and paths
 
 Words are key=value, in Hydra's form:
@@ -29,6 +30,7 @@ Words are key=value, in Hydra's form:
   semcentres data check data=folder data.root=~/pictures
   semcentres train data=folder data.root=~/pictures run_dir=runs/mine
   semcentres evaluate run_dir=runs/mine
+  semcentres export run_dir=runs/mine format=onnx out=bundle
 
   semcentres VERB --help   the verb's groups, their options and all keys with their values
 """

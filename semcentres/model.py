@@ -16,9 +16,11 @@ from torch import Tensor
 from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError
 from centre_builders.sealed import load_sealed, save_sealed
+from semcentres.backbones import LibraryModel
 from semcentres.components import build
 from semcentres.embedding import embed
 from semcentres.encoder import Encoder
+from semcentres.hub import locate
 
 WEIGHTS = "model.safetensors"
 CENTRES = "centres.safetensors"
@@ -43,12 +45,12 @@ class Model:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Model":
-        """Return the model that a run folder holds.
+        """Return the model that a run folder holds, or `org/name` on the hub (see `hub.locate`).
 
         Raises:
             InputError: a file is missing or damaged, or the two files do not belong together.
         """
-        place = Path(folder)
+        place = locate(folder)
         if not (place / WEIGHTS).is_file():
             raise InputError(f"{place} holds no {WEIGHTS}; train into it, or name another run_dir")
         tensors, metadata, fingerprint = load_sealed(place / WEIGHTS)
@@ -89,10 +91,17 @@ def make_encoder(
         channels: of the images.
         bank: gives the width.
         statistics: mean and standard deviation of each channel; None where weights that hold
-            them are loaded next.
+            them are loaded next, and then nothing else is read or fetched.
+
+    Raises:
+        InputError: the backbone's own weights cannot be read or fetched.
     """
+    if statistics is None and "weights" in component:
+        component = {**component, "weights": None}
     backbone = build(component)(channels=channels, dimension=bank.dimension)
     mean, std = statistics or ([0.0] * channels, [1.0] * channels)
+    if isinstance(backbone, LibraryModel):
+        return backbone.encoder((mean, std))
     return Encoder(backbone, mean=mean, std=std)
 
 
@@ -107,6 +116,9 @@ def save_model(
 ) -> None:
     """Write weights for inference, with what `Model.load` needs; the bank is written by itself."""
     tensors = {k: v.detach().cpu().contiguous().numpy() for k, v in encoder.state_dict().items()}
+    if component.get("weights"):
+        # Where it was is nobody's business, nor read again.
+        component = {**component, "weights": Path(component["weights"]).name}
     about = {
         "encoder": dict(component),
         "channels": channels,

@@ -127,10 +127,26 @@ class CheckConfig:
     out: str | None = None  # JSON file to write what was found to
 
 
+@dataclass
+class ExportConfig:
+    """`semcentres export`."""
+
+    run_dir: str = MISSING  # a run folder made by train
+    format: str = (
+        "onnx"  # onnx, pt2 (torch.export), torchscript, or safetensors for semcentres.load
+    )
+    out: str | None = None  # folder to write to; None: <run_dir>/export/<format>
+    layout: str = "nhwc"  # order of an image's axes as given: nhwc, nchw; safetensors: nchw
+    num_images: int = 256  # test images that it is compared with the run on
+    tolerance: float = 1e-4  # largest difference of an output from the run's own
+    push_to: str | None = None  # org/name on the Hugging Face hub, private where it is new
+
+
 SCHEMAS = {
     "train": TrainConfig,
     "check": CheckConfig,
     "centres": CentresConfig,
     "evaluate": EvaluateConfig,
     "embed": EmbedConfig,
+    "export": ExportConfig,
 }

@@ -107,6 +107,22 @@ def embed(folder: Path) -> None:
     sys.stdout.write(f"{folder}\n")
 
 
+def export(bundle: Any) -> None:  # noqa: ANN401
+    """Print how exact a bundle is and where it is."""
+    checked = bundle.about["verification"]
+    title = f"{bundle.about['file']} against the run on {checked['images']} test images"
+    table = Table("output", "largest difference", title=title)
+    for output, apart in checked["max_difference"].items():
+        table.add_row(output, f"{apart:.1e}")
+    console = Console()
+    console.print(table)
+    console.print(f"tolerance {checked['tolerance']:.0e}")
+    console.print(f"{checked['other_nearest_class']} images have another nearest class")
+    console.print(f"bundle    {bundle.folder}", soft_wrap=True)
+    if bundle.address:
+        console.print(f"pushed    {bundle.address}", soft_wrap=True)
+
+
 def results_title(results: Mapping[str, Any]) -> str:
     """Return what was measured on what."""
     return f"{results['num_images']:,} {results['split']} images of {results['data']}"

@@ -14,8 +14,10 @@ import yaml
 from centre_builders.artefact import write_file, write_folder, write_json
 from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError
+from semcentres.backbones import check_images
 from semcentres.banks import centres as centres  # a verb too
 from semcentres.banks import make_bank
+from semcentres.bundle import export as export  # a verb too
 from semcentres.checkpoint import Results, RunFolder
 from semcentres.components import build
 from semcentres.compose import load_config
@@ -177,6 +179,7 @@ def _fit(
     encoder = make_encoder(
         config.encoder, channels=source.channels, bank=bank, statistics=source.statistics
     )
+    check_images(encoder, source.train.images)
     if config.start_from is not None:
         _take_weights(encoder, config.start_from)
     score = None
