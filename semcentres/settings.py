@@ -56,6 +56,7 @@ class TrainerSettings:
     devices: int = 1  # processes of this node, under torchrun
     strategy: str = "auto"  # auto, ddp, fsdp
     precision: str = "auto"  # auto is bf16-mixed where the hardware has it, else 32-true
+    compile: bool = False  # torch.compile the encoder; half a minute, and no gain on a small one
 
 
 @dataclass

@@ -67,6 +67,8 @@ class Trainer:
         self.scheduler = LambdaLR(optimiser, rate)
         self.watch, self.stopwatch = AssignmentWatch(), Stopwatch()
         self.raw_encoder = encoder
+        if settings.compile:
+            encoder.compile()
         self.encoder, self.optimiser = self.fabric.setup(encoder, optimiser)
 
     def fit(
@@ -102,6 +104,8 @@ class Trainer:
                 with self.stopwatch:
                     terms = self.step(step)
                 done = step + 1
+                if settings.compile and step == start:
+                    log.info("compiled, with the first step, in %.0f s", time.monotonic() - began)
                 last = done == settings.steps
                 watched = self._watch(done)
                 if self._logged(done) or watched:
