@@ -278,13 +278,13 @@ class Pairs(Dataset[tuple[Any, int]]):
 
 def test_trains_on_a_dataset_from_python(tmp_path: Path) -> None:
     digits = fashion_mnist()
-    pictures = [Image.fromarray(digits.train.images[row, 0].numpy()) for row in range(60)]
-    labels = [row % 2 if row < 50 else -1 for row in range(60)]
+    pictures = [Image.fromarray(digits.train.images[row, 0].numpy()) for row in range(300)]
+    labels = [row % 2 if row < 290 else -1 for row in range(300)]
     train = Pairs(list(zip(pictures, labels, strict=True)))
     test = Pairs([(digits.test.images[row], row % 2) for row in range(20)])
     how: dict[str, Any] = {"test": test, "size": 28, "channels": 1}
     source = from_dataset(train, ["a", "b"], **how, num_workers=2)
-    assert torch.equal(source.train.images, digits.train.images[:60])
+    assert torch.equal(source.train.images, digits.train.images[:300])
     assert source.train.labels.tolist() == labels
     assert source.fingerprint == from_dataset(train, ["a", "b"], **how).fingerprint
     words = [*QUICK, f"run_dir={tmp_path / 'run'}", "data.labels_per_class=null"]
