@@ -9,8 +9,11 @@ from jaxtyping import Int
 from torch import Tensor
 
 from centre_builders.artefact import write_file
+from centre_builders.embedded import make_items
+from semcentres.approximate import build_index, check_wanted
 from semcentres.card import model_card
 from semcentres.checkpoint import Results, RunFolder
+from semcentres.collection import save_collection
 from semcentres.data.source import ImageSet, Source
 from semcentres.data.split import Split
 from semcentres.evaluation.report import (
@@ -22,7 +25,7 @@ from semcentres.evaluation.report import (
     draw_recorded,
     draw_toy,
 )
-from semcentres.index import Index
+from semcentres.indexes import AnyIndex, describe_index
 from semcentres.measure import (
     Assessed,
     Embedded,
@@ -57,9 +60,12 @@ def assess(
     """Measure a model, write metrics.json, index, pictures and model card, return the results."""
     log.info("embedding %s images", f"{len(held) + len(source.train):,}")
     gallery = _gallery(source, split, config.split)
-    index = Index.build(model.embed(source.train.images, gallery))
-    about = {"model": model.fingerprint, "data": source.fingerprint, "bank": model.bank.fingerprint}
-    index.save(run.path / "index", about)
+    index = build_index(
+        model.embed(source.train.images, gallery),
+        kind=check_wanted(config.index, config.index_recall),
+        recall=config.index_recall,
+    )
+    _save_index(run, index, model, source, gallery)
     asked, taught = (
         Embedded.of(model.encoder, part, model.bank.dimension)
         for part in (held, labelled_images(source, split))
@@ -93,6 +99,20 @@ def _gallery(source: Source, split: Split, held: str) -> Int[Tensor, " G"]:
     return kept.nonzero().flatten()
 
 
+def _save_index(
+    run: RunFolder, index: AnyIndex, model: Model, source: Source, rows: Int[Tensor, " G"]
+) -> None:
+    names = [source.class_names[label] for label in source.labels[rows].tolist()]
+    about = {
+        "model": model.fingerprint,
+        "data": source.fingerprint,
+        "bank": model.bank.fingerprint,
+        "split": "train",
+    }
+    items = make_items(rows.numpy(), [None] * len(rows), names)
+    save_collection(run.path / "index", index, items, about)
+
+
 def _about(
     model: Model, source: Source, split: Split, config: TrainConfig, shown: Assessed
 ) -> Results:
@@ -105,6 +125,7 @@ def _about(
         "channels": source.channels,
         "num_images": len(shown.images),
         "num_gallery": len(shown.index),
+        "index": describe_index(shown.index),
         "num_labelled": len(split.labelled),
         "num_unlabelled": len(split.unlabelled) if config.trainer.unlabelled_batch else 0,
         "seed": config.seed,

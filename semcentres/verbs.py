@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import yaml
 
-from centre_builders.artefact import write_file, write_folder, write_json
+from centre_builders.artefact import write_file
 from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError
+from semcentres.approximate import check_wanted
 from semcentres.backbones import check_images
 from semcentres.banks import centres as centres  # a verb too
 from semcentres.banks import make_bank
@@ -26,7 +26,9 @@ from semcentres.data.split import Split
 from semcentres.data.split_file import check_unchanged, save_split, warn_of_duplicates
 from semcentres.data.stream import Stream
 from semcentres.encoder import Encoder
+from semcentres.finding import search as search
 from semcentres.identity import check_same_config, default_run_dir
+from semcentres.indexing import index as index
 from semcentres.model import Model, make_encoder, save_model
 from semcentres.objectives.batch import Objective
 from semcentres.recipe import (
@@ -40,7 +42,8 @@ from semcentres.recipe import (
     read_source,
     select,
 )
-from semcentres.settings import CheckConfig, EmbedConfig, EvaluateConfig, TrainConfig
+from semcentres.settings import CheckConfig, EvaluateConfig, TrainConfig
+from semcentres.sharding import embed as embed
 from semcentres.task import Task
 from semcentres.trainer import Trainer
 
@@ -63,6 +66,8 @@ def train(config: TrainConfig, source: Source | None = None) -> tuple[RunFolder,
         Stopped: a signal arrived; what was done is saved.
         InputError: the data, the names, the bank or the run folder do not fit.
     """
+    # Before hours are spent, not after.
+    check_wanted(config.index, config.index_recall)
     if source is not None:
         config = replace(config, data=replace(config.data, source=given(source)))
     found = source or find_source(config.data)
@@ -94,7 +99,7 @@ def train(config: TrainConfig, source: Source | None = None) -> tuple[RunFolder,
             encoder,
             component=config.encoder,
             bank=bank,
-            channels=source.channels,
+            images=source.train.images,
             data=source.name,
         )
         return run, _assess_run(run, config, source)
@@ -124,24 +129,6 @@ def evaluate(config: EvaluateConfig, source: Source | None = None) -> tuple[RunF
     check_unchanged(run.path, source)
     with run.lock():
         return run, _assess_run(run, replace(trained, split=config.split), source, bank)
-
-
-def embed(config: EmbedConfig) -> Path:
-    """Write a split's embeddings, labels and row numbers to a folder."""
-    run = RunFolder(Path(config.run_dir))
-    trained = load_config(run.path / "config.yaml")
-    model = Model.load(run.path)
-    source = make_source(trained.data)
-    check_unchanged(run.path, source)
-    images, rows = select(source, make_split(trained, source), config.split)
-    out = Path(config.out or run.path / "embeddings" / config.split)
-    about = {"model": model.fingerprint, "data": source.fingerprint, "split": config.split}
-    with write_folder(out, about=about) as folder:
-        np.save(folder / "embeddings.npy", model.embed(images.images))
-        np.save(folder / "labels.npy", images.labels.numpy())
-        np.save(folder / "ids.npy", rows.numpy())
-        write_json(folder / "class_names.json", list(source.class_names))
-    return out
 
 
 def read_results(run: RunFolder) -> Results | None:
