@@ -17,6 +17,7 @@ from jaxtyping import Bool, Float32, Int64
 from torch import Tensor
 
 GROUP = 16  # rows that share one maximum, where k is small enough
+LEAST = 4  # rows for which maxima are worth taking; of fewer each stands for itself
 EXTRA = 8  # groups beyond k: enough to prove nearly all answers
 FEW = 4  # candidates are chosen where they are at most one row in so many; else all are scored
 TILE = 1 << 10  # rows of one product, whose scores stay in a processor's cache
@@ -46,6 +47,7 @@ def nearest(
     group = min(GROUP, len(rows) // (FEW * (k + EXTRA)))
     if group == 0:
         return _unpack(_of_all(len(rows), queries, k, score))
+    group = group if group >= LEAST else 1
     keys = np.empty((len(queries), k), np.int64)
     margin = error_bound(rows.shape[1], longest)
     # Of more rows there are more maxima a query, and fewer queries at once.
@@ -96,13 +98,13 @@ def _of_groups(
     maxima = _maxima(rows, queries, group)
     keys, open_, wanted = np.empty((len(queries), k), np.int64), np.arange(len(queries)), k + EXTRA
     while len(open_):
-        best, groups = maxima[open_].topk(wanted + 1, dim=1)
-        chosen, tail = groups[:, :-1].numpy(), np.arange(len(rows) // group * group, len(rows))
-        keys[open_] = _best(queries[open_], chosen, k, score, group, tail)
-        # A row of a group that is not chosen has a product of at most the last maximum. Where that
+        best, groups = maxima[open_].topk(wanted + 1, dim=1, sorted=False)
+        tail = np.arange(len(rows) // group * group, len(rows))
+        keys[open_] = _best(queries[open_], groups.numpy(), k, score, group, tail)
+        # A row of a group that is not chosen has a product of at most the least maximum. Where that
         # is below `floor`, its score is below the k-th here. Not <=: it could tie with a lower id.
         floor = _unpack(keys[open_, -1:])[1].astype(np.float64) - margin
-        unproven = ~(best[:, -1:].numpy() < floor)[:, 0]
+        unproven = ~(best.amin(dim=1, keepdim=True).numpy() < floor)[:, 0]
         open_, floor = open_[unproven], floor[unproven]
         # So many groups prove the answer: the k-th score does not fall when more rows are scored.
         needed = (maxima[open_] >= torch.from_numpy(floor)).sum(dim=1).numpy()
@@ -114,12 +116,14 @@ def _of_groups(
 
 def _maxima(rows: Rows, queries: Queries, group: int) -> Tensor:
     """Return the largest product [B G] of each query with each whole group of rows."""
+    # Not by torch, which may have been told to multiply in fewer bits than the margin is for.
+    if group == 1:
+        return torch.from_numpy(np.matmul(queries, rows.T))
     num_groups, step = len(rows) // group, max(1, TILE // group)
     maxima = torch.empty(num_groups, len(queries))
     products = np.empty((step * group, len(queries)), np.float32)
     for part in _parts(num_groups, step):
         tile = rows[part.start * group : part.stop * group]
-        # Not by torch, which may have been told to multiply in fewer bits than the margin is for.
         np.matmul(tile, queries.T, out=products[: len(tile)])
         grouped = torch.from_numpy(products[: len(tile)]).view(-1, group, len(queries))
         torch.amax(grouped, dim=1, out=maxima[part])
