@@ -16,6 +16,7 @@ semcentres: image encoders trained toward fixed centres made from class names
   semcentres train     train an encoder toward the centres, then evaluate it
   semcentres compare   train several choices with equal steps and seeds; one table, one figure
   semcentres evaluate  evaluate a trained run: retrieval, kNN, nearest centre, pictures
+  semcentres predict   classes of images: confidence, runner-up, none of these
   semcentres embed     write embeddings of a split
   semcentres doctor    versions, devices and paths
 
@@ -27,6 +28,7 @@ Words are key=value, in Hydra's form:
   semcentres centres audit=true centres=sentence names_file=classes.csv
   semcentres train data=folder data.root=~/pictures run_dir=runs/mine
   semcentres evaluate run_dir=runs/mine
+  semcentres predict run_dir=runs/mine images=~/new out=predictions.csv
 
   semcentres VERB --help   the verb's groups, their options and all keys with their values
 """

@@ -106,6 +106,19 @@ class EvaluateConfig:
     run_dir: str = MISSING  # a run folder made by train
     bank: str | None = None  # other centres to classify by; None takes the run's own
     split: str = "test"  # test or validation
+    views: int = 1  # above 1: what so many views of an image bring, and cost (report/views.png)
+
+
+@dataclass
+class PredictConfig:
+    """`semcentres predict`."""
+
+    run_dir: str = MISSING  # a run folder made by train, or one that Model.save wrote
+    images: Any = None  # a file, a folder, or a list of them; None: a split of the run's data
+    split: str = "test"  # train, test or validation
+    views: int = 1  # of each image, that are averaged
+    average: str = "embedding"  # what is averaged: embedding, distance or probability
+    out: str | None = None  # FILE.csv or FILE.jsonl; csv or jsonl: standard output; None: a table
 
 
 @dataclass
@@ -121,5 +134,6 @@ SCHEMAS = {
     "train": TrainConfig,
     "centres": CentresConfig,
     "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
     "embed": EmbedConfig,
 }

@@ -16,7 +16,9 @@ from centre_builders.errors import InputError
 from semcentres import show_audit
 from semcentres.card import MEASURES
 from semcentres.comparison import Comparison
+from semcentres.predict import FORMATS, Predicted
 
+NUM_ROWS = 50  # predictions in a table
 VERSIONS = (
     "semcentres", "torch", "torchvision", "lightning-fabric", "sentence-transformers", "gensim",
 )  # fmt: skip
@@ -88,6 +90,47 @@ def compare(found: Comparison) -> None:
     console.print(f"tables    {found.folder / 'comparison.md'}, .json", soft_wrap=True)
     for picture in sorted(found.folder.glob("*.png")):
         console.print(f"picture   {picture}", soft_wrap=True)
+
+
+def predict(found: Predicted) -> None:
+    """Print predictions, unless they were written.
+
+    Raises:
+        InputError: a file could not be read; so the exit code says it too.
+    """
+    if found.out is None:
+        _predictions(found)
+    elif found.out not in FORMATS:
+        sys.stdout.write(f"{found.out}\n")
+    if found.bad:
+        num = len(found.bad) + len(found.rows)
+        raise InputError(f"{len(found.bad)} of {num} images cannot be read, named above")
+
+
+def _predictions(found: Predicted) -> None:
+    console = Console()
+    table = Table("image", "class", "", "runner-up", "", "energy")
+    for row in found.rows[:NUM_ROWS]:
+        name, other = (show_audit.literal(row[key]) for key in ("class", "runner_up"))
+        table.add_row(
+            show_audit.literal(str(row["image"])),
+            name if row["known"] else f"none of these [dim]({name})[/dim]",
+            f"{row['confidence']:.3f}",
+            other,
+            f"{row['runner_up_confidence']:.3f}",
+            f"{row['energy']:.3f}",
+        )
+    console.print(table)
+    if len(found.rows) > NUM_ROWS:
+        rest = len(found.rows) - NUM_ROWS
+        console.print(f"and {rest:,} more; out=FILE.csv or out=csv gives all")
+    strange, calibration = sum(not row["known"] for row in found.rows), found.calibration
+    console.print(
+        f"{strange:,} of {len(found.rows):,} are none of the classes: energy above"
+        f" {calibration.threshold:.3f}, where {calibration.rejected:.0%} of images of known classes"
+        f" were to be; calibrated on {calibration.num_images:,} {calibration.calibrated_on}",
+        soft_wrap=True,
+    )
 
 
 def embed(folder: Path) -> None:

@@ -16,6 +16,7 @@ from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError
 from semcentres.banks import centres as centres  # a verb too
 from semcentres.banks import make_bank
+from semcentres.calibrate import calibrate
 from semcentres.checkpoint import Results, RunFolder
 from semcentres.components import build
 from semcentres.compose import load_config
@@ -25,6 +26,7 @@ from semcentres.encoder import Encoder
 from semcentres.identity import check_same_config, default_run_dir
 from semcentres.model import Model, make_encoder, save_model
 from semcentres.objectives.batch import Objective
+from semcentres.predict import predict as predict
 from semcentres.recipe import (
     check_temperature,
     describe,
@@ -66,13 +68,16 @@ def train(config: TrainConfig) -> tuple[RunFolder, Results]:
         write_file(run.path / "config.yaml", yaml.safe_dump(asdict(config)).encode())
         bank.save(run.path / "centres.safetensors")
         encoder = _fit(config, source, bank, objective, run, about)
+        views, split = list(config.views.values()), make_split(config, source)
         save_model(
             run.path,
             encoder,
             component=config.encoder,
             bank=bank,
-            channels=source.channels,
+            images=source.train.images,
             data=source.name,
+            view=views[0],
+            calibration=calibrate(encoder, bank, source, split, build(views[-1]), config.seed),
         )
         return run, _assess_run(run, config, source)
 
@@ -84,7 +89,8 @@ def evaluate(config: EvaluateConfig) -> tuple[RunFolder, Results]:
     bank = None if config.bank is None else CentreBank.load(Path(config.bank))
     source = make_source(trained.data)
     with run.lock():
-        return run, _assess_run(run, replace(trained, split=config.split), source, bank)
+        asked = replace(trained, split=config.split)
+        return run, _assess_run(run, asked, source, bank, num_views=config.views)
 
 
 def embed(config: EmbedConfig) -> Path:
@@ -173,17 +179,22 @@ def _validate(
 
 
 def _assess_run(
-    run: RunFolder, config: TrainConfig, source: Source, bank: CentreBank | None = None
+    run: RunFolder,
+    config: TrainConfig,
+    source: Source,
+    bank: CentreBank | None = None,
+    *,
+    num_views: int = 1,
 ) -> Results:
     # Imported here: metrics and pictures take longer to load than a training takes to begin.
     from semcentres.assess import assess
 
     model = Model.load(run.path)
     if bank is not None:
-        model = replace(model, bank=_fitting(bank, model, source))
+        model = model.with_bank(_fitting(bank, model, source))
     split = make_split(config, source)
-    views = [build(view) for view in config.views.values()]
-    return assess(run, model, source, split, views, select(source, split, config.split)[0], config)
+    held, _ = select(source, split, config.split)
+    return assess(run, model, source, split, held, config, num_views=num_views)
 
 
 def _fitting(bank: CentreBank, model: Model, source: Source) -> CentreBank:

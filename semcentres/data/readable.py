@@ -1,0 +1,81 @@
+"""Image files of which some may be bad: the good ones in batches, the bad ones by name.
+
+Dimensions: B images, C channels, S by S pixels.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from centre_builders.errors import InputError
+from semcentres.data.folder import SUFFIXES
+from semcentres.data.stored import decode
+
+WORKERS = 2
+
+
+def find_images(places: Sequence[str | Path]) -> list[Path]:
+    """Return files, and the image files below folders, sorted within each folder.
+
+    Raises:
+        InputError: a place is not there, or there is no image in all of them.
+    """
+    found: list[Path] = []
+    for place in (Path(p).expanduser() for p in places):
+        if not place.exists():
+            raise InputError(f"{place} is neither a file nor a folder")
+        below = place.rglob("*") if place.is_dir() else []
+        found += sorted(p for p in below if p.suffix.lower() in SUFFIXES and p.is_file())
+        found += [place] if place.is_file() else []
+    if not found:
+        told = ", ".join(map(str, places))
+        raise InputError(f"no images in {told}; they end in {', '.join(sorted(SUFFIXES))}")
+    return found
+
+
+def read_images(
+    paths: Sequence[Path], *, size: int, channels: int, batch: int = 1024
+) -> Iterator[tuple[list[Path], Tensor, list[str]]]:
+    """Yield, batch by batch, the readable files, their images, and what is wrong with the others.
+
+    The next batch is decoded while the last one is in use.
+
+    Args:
+        paths: of the files.
+        size: side in pixels.
+        channels: 3, or 1 for grey.
+        batch: files at a time.
+
+    Yields:
+        Paths, uint8 images [B C S S], and one line for each unreadable file.
+    """
+    with ThreadPoolExecutor(WORKERS, thread_name_prefix="decode") as pool:
+        parts = [paths[start : start + batch] for start in range(0, len(paths), batch)]
+        tasks = [pool.submit(_try, path, size) for path in parts[0]] if parts else []
+        for number, part in enumerate(parts):
+            done = [task.result() for task in tasks]
+            following = parts[number + 1] if number + 1 < len(parts) else []
+            tasks = [pool.submit(_try, path, size) for path in following]
+            pairs = list(zip(part, done, strict=True))
+            good = [(path, image) for path, image in pairs if isinstance(image, Tensor)]
+            bad = [image for _, image in pairs if isinstance(image, str)]
+            images = torch.empty(len(good), 3, size, size, dtype=torch.uint8)
+            for row, (_, image) in enumerate(good):
+                images[row] = image
+            yield [path for path, _ in good], images if channels == 3 else grey(images), bad
+
+
+def grey(images: Tensor) -> Tensor:
+    """Return the luma [B 1 S S] of ITU-R BT.601, rounded; of equal channels, the channel itself."""
+    weights = torch.tensor([299, 587, 114]).view(1, 3, 1, 1)
+    return ((images * weights).sum(dim=1, keepdim=True) + 500).div(1000).floor().to(torch.uint8)
+
+
+def _try(path: Path, size: int) -> Tensor | str:
+    try:
+        return decode(path, size)
+    except InputError as error:
+        return str(error)
