@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,7 +16,9 @@ from centre_builders.errors import InputError
 from semcentres import show_audit
 from semcentres.card import MEASURES
 from semcentres.comparison import Comparison
-from semcentres.predict import FORMATS, Predicted
+
+if TYPE_CHECKING:
+    from semcentres.predicting import Predicted
 
 NUM_ROWS = 50  # predictions in a table
 VERSIONS = (
@@ -92,7 +94,7 @@ def compare(found: Comparison) -> None:
         console.print(f"picture   {picture}", soft_wrap=True)
 
 
-def predict(found: Predicted) -> None:
+def predict(found: "Predicted") -> None:
     """Print predictions, unless they were written.
 
     Raises:
@@ -100,14 +102,14 @@ def predict(found: Predicted) -> None:
     """
     if found.out is None:
         _predictions(found)
-    elif found.out not in FORMATS:
-        sys.stdout.write(f"{found.out}\n")
+    elif found.file is not None:
+        sys.stdout.write(f"{found.file}\n")
     if found.bad:
         num = len(found.bad) + len(found.rows)
         raise InputError(f"{len(found.bad)} of {num} images cannot be read, named above")
 
 
-def _predictions(found: Predicted) -> None:
+def _predictions(found: "Predicted") -> None:
     console = Console()
     table = Table("image", "class", "", "runner-up", "", "energy")
     for row in found.rows[:NUM_ROWS]:
@@ -125,6 +127,8 @@ def _predictions(found: Predicted) -> None:
         rest = len(found.rows) - NUM_ROWS
         console.print(f"and {rest:,} more; out=FILE.csv or out=csv gives all")
     strange, calibration = sum(not row["known"] for row in found.rows), found.calibration
+    if not calibration.num_images:
+        return
     console.print(
         f"{strange:,} of {len(found.rows):,} are none of the classes: energy above"
         f" {calibration.threshold:.3f}, where {calibration.rejected:.0%} of images of known classes"

@@ -26,7 +26,7 @@ from semcentres.encoder import Encoder
 from semcentres.identity import check_same_config, default_run_dir
 from semcentres.model import Model, make_encoder, save_model
 from semcentres.objectives.batch import Objective
-from semcentres.predict import predict as predict
+from semcentres.predicting import predict as predict
 from semcentres.recipe import (
     check_temperature,
     describe,

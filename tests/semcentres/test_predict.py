@@ -21,7 +21,7 @@ from semcentres.index import Index
 from semcentres.measure import Assessed
 from semcentres.measure_calibration import by_calibration
 from semcentres.model import WEIGHTS, Model
-from semcentres.predict import COLUMNS, to_csv
+from semcentres.predicting import COLUMNS, to_csv
 from semcentres.prediction import UNCALIBRATED
 from semcentres.recipe import make_source, make_split
 

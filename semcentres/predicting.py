@@ -26,6 +26,7 @@ COLUMNS = (
     "image", "class", "confidence", "runner_up", "runner_up_confidence", "energy", "known",
 )  # fmt: skip
 FORMATS = ("csv", "jsonl")
+BATCH = 1024  # files that are decoded at a time
 UNSAFE = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for a formula
 
 Row = dict[str, Any]  # one value a column
@@ -39,13 +40,15 @@ class Predicted:
         rows: of the images, in their order.
         calibration: what confidences and verdicts rest on.
         bad: one line for each file that could not be read.
-        out: where the rows were written; None where they are to be shown.
+        out: what was asked; None where the rows are to be shown.
+        file: where they were written, if to a file.
     """
 
     rows: list[Row]
     calibration: Calibration
     bad: list[str]
     out: str | None
+    file: Path | None
 
 
 def predict(config: PredictConfig) -> Predicted:
@@ -73,13 +76,14 @@ def predict(config: PredictConfig) -> Predicted:
         rows += rows_of(ids, found)
     if not rows:
         raise InputError(f"none of the {len(bad)} images can be read; see above")
+    file = None if config.out in (None, form) else Path(str(config.out))
     if form is not None:
         text = to_csv(rows) if form == "csv" else to_jsonl(rows)
-        if config.out == form:
+        if file is None:
             sys.stdout.write(text)
         else:
-            write_file(str(config.out), text.encode())
-    return Predicted(rows, model.calibration, bad, config.out)
+            write_file(file, text.encode())
+    return Predicted(rows, model.calibration, bad, config.out, file)
 
 
 Part = tuple[Sequence[Any], Predictions, list[str]]
@@ -107,10 +111,11 @@ def _of_files(model: Model, config: PredictConfig) -> Iterator[Part]:
     done = 0
     with Progress(len(paths)) as progress:
         channels = int(model.about["channels"])
-        for good, images, faults in read_images(paths, size=size[0], channels=channels):
+        parts = read_images(paths, size=size[0], channels=channels, batch=BATCH)
+        for good, images, faults in parts:
             yield good, model.predict(images, views=config.views, average=config.average), faults
             done += len(good) + len(faults)
-            if len(paths) > done:
+            if len(paths) > BATCH:  # a moment's work needs no bar
                 progress.show(done, {})
 
 
