@@ -56,7 +56,7 @@ def predict(config: PredictConfig) -> Predicted:
 
     Raises:
         InputError: there is no such run, or no image that it could read.
-        UsageError: `out` is of an unknown kind, or `views` or `average` is out of range.
+        UsageError: `out` is of an unknown kind, or `num_views` or `average` is out of range.
     """
     form = _format(config.out)
     model = Model.load(config.run_dir)
@@ -94,7 +94,7 @@ def _of_data(model: Model, config: PredictConfig) -> Iterator[Part]:
     trained = load_config(Path(config.run_dir) / "config.yaml")
     source = make_source(trained.data)
     images, rows = select(source, make_split(trained, source), config.split)
-    found = model.predict(images.images, views=config.views, average=config.average)
+    found = model.predict(images.images, views=config.num_views, average=config.average)
     yield rows.tolist(), found, []
 
 
@@ -113,7 +113,11 @@ def _of_files(model: Model, config: PredictConfig) -> Iterator[Part]:
         channels = int(model.about["channels"])
         parts = read_images(paths, size=size[0], channels=channels, batch=BATCH)
         for good, images, faults in parts:
-            yield good, model.predict(images, views=config.views, average=config.average), faults
+            yield (
+                good,
+                model.predict(images, views=config.num_views, average=config.average),
+                faults,
+            )
             done += len(good) + len(faults)
             if len(paths) > BATCH:  # a moment's work needs no bar
                 progress.show(done, {})

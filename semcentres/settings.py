@@ -106,7 +106,7 @@ class EvaluateConfig:
     run_dir: str = MISSING  # a run folder made by train
     bank: str | None = None  # other centres to classify by; None takes the run's own
     split: str = "test"  # test or validation
-    views: int = 1  # above 1: what so many views of an image bring, and cost (report/views.png)
+    num_views: int = 1  # above 1: what so many views of an image bring, and cost (report/views.png)
 
 
 @dataclass
@@ -116,7 +116,7 @@ class PredictConfig:
     run_dir: str = MISSING  # a run folder made by train, or one that Model.save wrote
     images: Any = None  # a file, a folder, or a list of them; None: a split of the run's data
     split: str = "test"  # train, test or validation
-    views: int = 1  # of each image, that are averaged
+    num_views: int = 1  # that are averaged; called so because `views` is a group of conf/
     average: str = "embedding"  # what is averaged: embedding, distance or probability
     out: str | None = None  # FILE.csv or FILE.jsonl; csv or jsonl: standard output; None: a table
 

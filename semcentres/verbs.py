@@ -90,7 +90,7 @@ def evaluate(config: EvaluateConfig) -> tuple[RunFolder, Results]:
     source = make_source(trained.data)
     with run.lock():
         asked = replace(trained, split=config.split)
-        return run, _assess_run(run, asked, source, bank, num_views=config.views)
+        return run, _assess_run(run, asked, source, bank, num_views=config.num_views)
 
 
 def embed(config: EmbedConfig) -> Path:
