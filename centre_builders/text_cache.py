@@ -23,10 +23,10 @@ VARIABLE = "SEMCENTRES_CACHE"
 Embed = Callable[[Sequence[str]], Float32[np.ndarray, "N D"]]
 
 
-def cache_folder() -> Path:
-    """Return where embedded texts are kept: $SEMCENTRES_CACHE or ~/.cache/semcentres."""
+def cache_folder(kind: str = "texts") -> Path:
+    """Return where a kind of thing is kept: below $SEMCENTRES_CACHE or ~/.cache/semcentres."""
     base = os.environ.get(VARIABLE) or "~/.cache/semcentres"
-    return Path(base).expanduser() / "texts"
+    return Path(base).expanduser() / kind
 
 
 @contextmanager

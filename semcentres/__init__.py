@@ -13,21 +13,29 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from semcentres.data.source import Source
     from semcentres.model import Model
 
 
 def load(run_dir: "str | Path") -> "Model":
-    """Return the model that a run folder holds."""
+    """Return the model that a run folder or a bundle holds, or `org/name` on the hub."""
     from semcentres.model import Model
 
     return Model.load(run_dir)
 
 
-def _verb(name: str, words: tuple[str, ...]) -> Any:  # noqa: ANN401
+def push_to_hub(folder: "str | Path", repository: str, *, private: bool = True) -> str:
+    """Upload a bundle of `export("format=safetensors")`; returns its address on the hub."""
+    from semcentres.hub import push_to_hub
+
+    return push_to_hub(folder, repository, private=private)
+
+
+def _verb(name: str, words: tuple[str, ...], **more: Any) -> Any:  # noqa: ANN401
     from semcentres import verbs
     from semcentres.compose import compose_settings
 
-    return getattr(verbs, name)(compose_settings(name, words))
+    return getattr(verbs, name)(compose_settings(name, words), **more)
 
 
 def centres(*words: str) -> Any:  # noqa: ANN401
@@ -35,9 +43,12 @@ def centres(*words: str) -> Any:  # noqa: ANN401
     return _verb("centres", words)
 
 
-def train(*words: str) -> Any:  # noqa: ANN401
-    """Train and evaluate: `semcentres train` in Python; returns run folder and results."""
-    return _verb("train", words)
+def train(*words: str, source: "Source | None" = None) -> Any:  # noqa: ANN401
+    """Train and evaluate: `semcentres train` in Python; returns run folder and results.
+
+    `source` are images made in Python, by `semcentres.data.dataset.from_dataset`.
+    """
+    return _verb("train", words, source=source)
 
 
 def compare(*words: str) -> Any:  # noqa: ANN401
@@ -47,9 +58,9 @@ def compare(*words: str) -> Any:  # noqa: ANN401
     return compare(words)
 
 
-def evaluate(*words: str) -> Any:  # noqa: ANN401
+def evaluate(*words: str, source: "Source | None" = None) -> Any:  # noqa: ANN401
     """Evaluate a trained run: `semcentres evaluate`; returns run folder and results."""
-    return _verb("evaluate", words)
+    return _verb("evaluate", words, source=source)
 
 
 def predict(*words: str) -> Any:  # noqa: ANN401
@@ -60,3 +71,8 @@ def predict(*words: str) -> Any:  # noqa: ANN401
 def embed(*words: str) -> Any:  # noqa: ANN401
     """Write a split's embeddings: `semcentres embed`; returns the folder written."""
     return _verb("embed", words)
+
+
+def export(*words: str) -> Any:  # noqa: ANN401
+    """Write a run's model for others: `semcentres export`; returns the bundle."""
+    return _verb("export", words)

@@ -4,10 +4,15 @@ import logging
 
 import numpy as np
 import torch
+from jaxtyping import Int
+from torch import Tensor
 
 from centre_builders.artefact import write_file
+from centre_builders.embedded import make_items
+from semcentres.approximate import build_index, check_wanted
 from semcentres.card import model_card
 from semcentres.checkpoint import Results, RunFolder
+from semcentres.collection import save_collection
 from semcentres.components import build
 from semcentres.data.source import ImageSet, Source
 from semcentres.data.split import Split
@@ -22,7 +27,7 @@ from semcentres.evaluation.report import (
     draw_toy,
     draw_views,
 )
-from semcentres.index import Index
+from semcentres.indexes import AnyIndex, describe_index
 from semcentres.measure import (
     Assessed,
     Embedded,
@@ -62,14 +67,17 @@ def assess(
     """
     log.info("embedding %s images", f"{len(held) + len(source.train):,}")
     gallery = _gallery(source, split, config.split)
-    index = Index.build(model.embed(gallery.images))
-    about = {"model": model.fingerprint, "data": source.fingerprint, "bank": model.bank.fingerprint}
-    index.save(run.path / "index", about)
+    index = build_index(
+        model.embed(source.train.images, gallery),
+        kind=check_wanted(config.index, config.index_recall),
+        recall=config.index_recall,
+    )
+    _save_index(run, index, model, source, gallery)
     asked, taught = (
         Embedded.of(model.encoder, part, model.bank.dimension)
         for part in (held, labelled_images(source, split))
     )
-    shown = Assessed(held, asked.embeddings, config.split, index, gallery.labels.numpy())
+    shown = Assessed(held, asked.embeddings, config.split, index, source.labels[gallery].numpy())
     by_centre, found = by_centres(model, shown)
     novel = None if source.novel is None else model.embed(source.novel.images)
     objective: Objective = build(config.objective)
@@ -90,7 +98,7 @@ def assess(
     if len(found.confusion) <= MAX_CONFUSION:
         results["confusion"] = found.confusion.tolist()
     log.info("drawing the report")
-    _draw(run, model, shown, gallery, found.confusion)
+    _draw(run, model, shown, source.train, gallery, found.confusion)
     draw_reliability(diagrams, run.report / "reliability.png")
     if num_views > 1:
         draw_views(results["views"], run.report / "views.png")
@@ -100,12 +108,26 @@ def assess(
     return results
 
 
-def _gallery(source: Source, split: Split, held: str) -> ImageSet:
-    """Return the training images with a known label, less those that are held out."""
-    kept = source.train.labels >= 0
+def _gallery(source: Source, split: Split, held: str) -> Int[Tensor, " G"]:
+    """Return the rows of the training images with a known label, less those that are held out."""
+    kept = source.labels >= 0
     if held == "validation":
         kept[split.validation] = False
-    return ImageSet(source.train.images[kept], source.train.labels[kept])
+    return kept.nonzero().flatten()
+
+
+def _save_index(
+    run: RunFolder, index: AnyIndex, model: Model, source: Source, rows: Int[Tensor, " G"]
+) -> None:
+    names = [source.class_names[label] for label in source.labels[rows].tolist()]
+    about = {
+        "model": model.fingerprint,
+        "data": source.fingerprint,
+        "bank": model.bank.fingerprint,
+        "split": "train",
+    }
+    items = make_items(rows.numpy(), [None] * len(rows), names)
+    save_collection(run.path / "index", index, items, about)
 
 
 def _about(
@@ -120,6 +142,7 @@ def _about(
         "channels": source.channels,
         "num_images": len(shown.images),
         "num_gallery": len(shown.index),
+        "index": describe_index(shown.index),
         "num_labelled": len(split.labelled),
         "num_unlabelled": len(split.unlabelled) if config.trainer.unlabelled_batch else 0,
         "seed": config.seed,
@@ -135,7 +158,12 @@ def _about(
 
 
 def _draw(
-    run: RunFolder, model: Model, shown: Assessed, gallery: ImageSet, confusion: np.ndarray
+    run: RunFolder,
+    model: Model,
+    shown: Assessed,
+    train: ImageSet,
+    gallery: Int[Tensor, " G"],
+    confusion: np.ndarray,
 ) -> None:
     run.report.mkdir(exist_ok=True)
     names, labels = model.bank.names, shown.labels
@@ -148,26 +176,30 @@ def _draw(
     draw_recorded(model.bank.provenance["source"], run.report / "trade_off.png")
     images = shown.images.images
     if images.dtype == torch.uint8:
-        _draw_gallery(run, model, shown, gallery)
+        _draw_gallery(run, model, shown, train, gallery)
     elif images.shape[1] == 3:
         (weight,) = model.encoder.backbone.parameters()
         weights = weight.detach().numpy()
         draw_toy(images.numpy(), labels, weights, model.bank.vectors, names, run.report / "toy.png")
 
 
-def _draw_gallery(run: RunFolder, model: Model, shown: Assessed, gallery: ImageSet) -> None:
+def _draw_gallery(
+    run: RunFolder, model: Model, shown: Assessed, train: ImageSet, gallery: Int[Tensor, " G"]
+) -> None:
     labels = shown.labels
     if len(np.unique(labels)) < len(labels):
         found = shown.images
         near = shown.among.search(shown.embeddings, NUM_SHOWN, exclude=np.arange(len(labels)))
+        ids = near.ids
     else:
         # Every image is alone in its class: the others hold no right neighbour, the gallery may.
-        found = gallery
+        found = train
         near = shown.index.search(shown.embeddings, NUM_SHOWN)
+        ids = gallery.numpy()[near.ids]
     draw_gallery(
         shown.images.images.numpy(),
         labels,
-        near.ids,
+        ids,
         near.cosines,
         model.bank.names,
         run.report / "gallery.png",

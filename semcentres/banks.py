@@ -19,7 +19,7 @@ from centre_builders.prototypes import Prototypes
 from centre_builders.steps import Assign, OwnAxes, RemoveDirections, Whiten
 from centre_builders.taxonomy import Parents
 from semcentres.components import build
-from semcentres.recipe import make_source
+from semcentres.recipe import find_source
 from semcentres.settings import CentresConfig, CentresSettings
 
 log = logging.getLogger(__name__)
@@ -81,7 +81,7 @@ def class_names(config: CentresConfig) -> tuple[ClassNames, Parents | None]:
     if config.names is not None:
         _check_texts(config.names)
         return ClassNames(tuple(config.names)), None
-    source = make_source(config.data)
+    source = find_source(config.data)
     return ClassNames(source.class_names), source.parents
 
 
@@ -206,20 +206,34 @@ def changed(bank: CentreBank, config: CentresConfig) -> CentreBank:
 
 
 def _audit(config: CentresConfig, names: ClassNames, tree: Parents | None) -> Audit:
-    settings = _with_tree(config.centres, tree)
-    if settings.bank is not None:
+    if config.centres.bank is not None:
         raise UsageError("a finished bank is not audited; give the builder that is to make one")
+    found = audit_names(
+        config.centres, names, tree=tree, threshold=config.threshold, seed=config.seed
+    )
+    if config.audit_out is not None:
+        write_json(config.audit_out, found.to_json())
+    return found
+
+
+def audit_names(
+    settings: CentresSettings,
+    names: ClassNames,
+    *,
+    tree: Parents | None,
+    threshold: float,
+    seed: int,
+) -> Audit:
+    """Return what may be wrong with names under the settings' builder; arguments as `audit`'s."""
+    settings = _with_tree(settings, tree)
     told = {**names.descriptions, **text_map("centres.descriptions", settings.descriptions)}
-    found = audit(
+    return audit(
         replace(names, descriptions=told),
         make_builder(settings),
-        threshold=config.threshold,
-        seed=config.seed,
+        threshold=threshold,
+        seed=seed,
         dimension=settings.dimension,
         remove_mean=settings.remove_mean,
         # Axes of their own hide that two names mean the same.
         steps=[step for step in steps(settings, names.names) if not isinstance(step, OwnAxes)],
     )
-    if config.audit_out is not None:
-        write_json(config.audit_out, found.to_json())
-    return found

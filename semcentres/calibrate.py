@@ -42,7 +42,7 @@ def calibrate(
     rows = split.validation[source.train.labels[split.validation] >= 0][:MOST]
     if len(rows):
         labels = source.train.labels[rows]
-        embeddings = torch.from_numpy(embed(encoder, source.train.images[rows]))
+        embeddings = torch.from_numpy(embed(encoder, source.train.images, rows=rows))
         told = "validation images, never trained on"
     else:
         known = labelled_images(source, split, MOST // DRAWS)

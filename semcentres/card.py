@@ -1,8 +1,9 @@
 """The model card that a run folder opens with: what was trained, on what, how well, what not."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from semcentres.indexes import tell_index
 from semcentres.settings import TrainConfig
 
 CARD = """\
@@ -18,18 +19,18 @@ and the class of an image is the class whose centre is nearest.
 {table}
 
 Recall, R-precision and MAP@R: each image is a query among {retrieval_gallery}. kNN: gallery
-of {num_gallery:,} training images with their true labels, also those that training did not see.
+of {num_gallery:,} training images with their true labels, also those that training did not see;
+its search is {search}.
 Alignment: mean squared distance of two views of an image; uniformity: log of the mean of
 exp(-2 d^2) over pairs (arXiv:2005.10242). ECE: 15 bins (arXiv:1706.04599). Cluster energy: sum
 over classes of the mean squared distance to the nearest centre.
 
-![centres and class means](report/gram.png)
-![confusion](report/confusion.png)
-![retrieval](report/gallery.png)
+{pictures}
 
 ## Training
 
-- data: {data} from {origin}; {num_labelled:,} labelled and {num_unlabelled:,} unlabelled images
+- data: {data}{origin}; {num_labelled:,} labelled and {num_unlabelled:,} unlabelled images
+- labels used: {labels}
 - classes: {classes}
 - centres: {builder}, conditioning: {conditioning}; mean cosine {mean_cosine:.3f}, largest
   {max_cosine:.3f}, safe temperature {safe_temperature:.3f}
@@ -48,6 +49,9 @@ images are too far from all centres. Confidences are calibrated on {calibrated_o
 
 ## Use
 
+{use}"""
+
+USE = """\
 ```python
 import semcentres
 
@@ -88,20 +92,41 @@ MEASURES = {
 }
 
 
-def model_card(results: Mapping[str, Any], config: TrainConfig, *, path: str) -> str:
+PICTURES = {
+    "report/gram.png": "centres and class means",
+    "report/confusion.png": "confusion",
+    "report/gallery.png": "retrieval",
+}
+
+
+def model_card(
+    results: Mapping[str, Any],
+    config: TrainConfig,
+    *,
+    path: str,
+    pictures: Sequence[str] = tuple(PICTURES),
+    use: str = USE,
+) -> str:
     """Return the card's Markdown.
 
     Args:
-        results: what `assess` measured.
+        results: what `assess` measured; an empty `origin` is not named.
         config: what the run was made with.
         path: of the run folder, as the user wrote it.
+        pictures: that are beside the card.
+        use: how the model is used, with `{path}` and keys of `results` to fill in.
     """
     measured = {label: results[key] for key, label in MEASURES.items() if key in results}
     table = "\n".join(f"| {label} | {value:.4f} |" for label, value in measured.items())
     builder = config.centres.builder
+    origin = f" from {results['origin']}" if results["origin"] else ""
+    conditioning = ", ".join(results["conditioning"]) or "none"
     return CARD.format(
-        **{**results, "conditioning": ", ".join(results["conditioning"]) or "none"},
+        **{**results, "conditioning": conditioning, "origin": origin},
         table=table,
+        pictures="\n".join(f"![{PICTURES[name]}]({name})" for name in pictures),
+        labels=_labels(config),
+        search=tell_index(results["index"]),
         kind=builder["_target_"].split(".")[-2] if builder else "given",
         classes=", ".join(results["class_names"]),
         num_classes=len(results["class_names"]),
@@ -111,8 +136,13 @@ def model_card(results: Mapping[str, Any], config: TrainConfig, *, path: str) ->
         labelled_batch=config.trainer.labelled_batch,
         unlabelled_batch=config.trainer.unlabelled_batch,
         num_views=len(config.views),
-        path=path,
+        use=use.format(**results, path=path),
     )
+
+
+def _labels(config: TrainConfig) -> str:
+    each = config.data.labels_per_class
+    return "all" if each is None else f"{each} a class, chosen by seed {config.seed}"
 
 
 def _call(component: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 runs/a/
   config.yaml            the composed configuration
   centres.safetensors    the bank of centres
+  split.json             which images are for what, and a hash of each
   checkpoints/step-…/    state to resume from, whole or absent, the newest two
   model.safetensors      weights for inference, with all that is needed to load them
   metrics.jsonl          one record a logged step; the same in tensorboard/
@@ -117,7 +118,13 @@ class RunFolder:
         """Remove what an earlier run left, so that this one begins at step 0."""
         for name in ("checkpoints", "report", "index", "tensorboard"):
             shutil.rmtree(self.path / name, ignore_errors=True)
-        for name in ("metrics.jsonl", "metrics.json", "model.safetensors", "README.md"):
+        for name in (
+            "metrics.jsonl",
+            "metrics.json",
+            "model.safetensors",
+            "README.md",
+            "split.json",
+        ):
             (self.path / name).unlink(missing_ok=True)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:

@@ -13,11 +13,15 @@ HELP = """\
 semcentres: image encoders trained toward fixed centres made from class names
 
   semcentres centres   names to unit vectors: geometry, safe temperature, a bank file
+  semcentres data check   images in files: counts, unreadable, duplicates, names, sizes
   semcentres train     train an encoder toward the centres, then evaluate it
   semcentres compare   train several choices with equal steps and seeds; one table, one figure
   semcentres evaluate  evaluate a trained run: retrieval, kNN, nearest centre, pictures
   semcentres predict   classes of images: confidence, runner-up, none of these
-  semcentres embed     write embeddings of a split
+  semcentres embed     write embeddings of files or of a split; goes on where it was stopped
+  semcentres index     embeddings to an index that can be searched, its recall measured
+  semcentres search    the images nearest to a text, a class or an image
+  semcentres export    the model as ONNX, torch.export, TorchScript, or a folder for the hub
   semcentres doctor    versions, devices and paths
 
 Words are key=value, in Hydra's form:
@@ -26,9 +30,14 @@ Words are key=value, in Hydra's form:
   semcentres compare centres=one_hot,word2vec seed=0,1,2 out=runs/compare
   semcentres centres bank=animals.safetensors add=[lion] out=more.safetensors
   semcentres centres audit=true centres=sentence names_file=classes.csv
+  semcentres data check data=folder data.root=~/pictures
   semcentres train data=folder data.root=~/pictures run_dir=runs/mine
   semcentres evaluate run_dir=runs/mine
   semcentres predict run_dir=runs/mine images=~/new out=predictions.csv
+  semcentres embed run_dir=runs/mine images=~/more out=more/embeddings
+  semcentres index embeddings=more/embeddings out=more/index
+  semcentres search run_dir=runs/mine among=more/index text="striped animal" report=found.png
+  semcentres export run_dir=runs/mine format=onnx out=bundle
 
   semcentres VERB --help   the verb's groups, their options and all keys with their values
 """
@@ -44,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help", "help"):
         sys.stdout.write(HELP)
         return 0
+    if words[:2] == ["data", "check"]:
+        words = words[1:]
     verb, *rest = words
     if verb == "--version":
         from importlib.metadata import version
@@ -91,7 +102,8 @@ def _run(verb: str, words: list[str]) -> None:
     from semcentres.settings import SCHEMAS
 
     if verb not in (*SCHEMAS, "compare"):
-        raise UsageError(f"no verb {verb!r}; there are {', '.join(SCHEMAS)}, compare, doctor")
+        known = ", ".join("data check" if name == "check" else name for name in SCHEMAS)
+        raise UsageError(f"no verb {verb!r}; there are {known}, compare, doctor")
     if {"-h", "--help"} & set(words):
         # A comparison takes the words of train.
         show.verb_help("train" if verb == "compare" else verb)

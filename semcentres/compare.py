@@ -30,7 +30,7 @@ from semcentres.components import build
 from semcentres.compose import compose_settings, sweep_words
 from semcentres.evaluation.report import draw_comparison, draw_race
 from semcentres.objectives.batch import Objective
-from semcentres.recipe import check_temperature, make_source
+from semcentres.recipe import check_temperature, find_source
 from semcentres.settings import TrainConfig
 from semcentres.verbs import train
 
@@ -75,7 +75,7 @@ def compare(words: Sequence[str]) -> Comparison:
 
 def _check(config: TrainConfig) -> None:
     """Build what a cell needs, and raise what would stop it."""
-    source = make_source(config.data)
+    source = find_source(config.data)
     bank = make_bank(config.centres, source.class_names, seed=config.seed, tree=source.parents)
     objective: Objective = build(config.objective)
     check_temperature(objective.temperature, bank, force=config.force_temperature)
@@ -104,7 +104,7 @@ def build_seconds(config: TrainConfig) -> float:
     """Return how long the bank takes to build with nothing cached; measured once, then kept."""
     kept = Path(str(config.run_dir)) / "build.json"
     if not kept.is_file():
-        source = make_source(config.data)
+        source = find_source(config.data)
         with nothing_cached():
             begun = time.monotonic()
             make_bank(config.centres, source.class_names, seed=config.seed, tree=source.parents)

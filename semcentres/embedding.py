@@ -18,6 +18,7 @@ def embed(
     images: Tensor,
     *,
     view: Callable[[Tensor, int], Tensor] | None = None,
+    rows: Tensor | None = None,
     batch_size: int = 1024,
 ) -> np.ndarray:
     """Return the unit embeddings of images as float32 [N D].
@@ -26,13 +27,15 @@ def embed(
         encoder: put in evaluation mode; the work is done on its device.
         images: uint8 [N C H W], or floats [N F] for plain vectors.
         view: batch of images and its number to what the encoder takes; None changes nothing.
+        rows: which images, and in which order; None takes all.
         batch_size: images a pass; the memory needed beside the result does not depend on N.
     """
     encoder.eval()
     device = next(encoder.parameters()).device
     parts = []
-    for number, batch in enumerate(images.split(batch_size)):
-        inputs = batch.to(device)
+    whole = images if rows is None else rows
+    for number, part in enumerate(whole.split(batch_size)):
+        inputs = (part if rows is None else images[part]).to(device)
         inputs = plain(inputs) if view is None else view(inputs, number)
         if inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)

@@ -5,11 +5,10 @@ Dimensions: N images, C channels, H by W pixels, D embedding width, K classes.
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -19,18 +18,21 @@ from centre_builders.artefact import MANIFEST, write_folder
 from centre_builders.bank import CentreBank
 from centre_builders.changes import add
 from centre_builders.errors import InputError
-from centre_builders.sealed import load_sealed, save_sealed
+from centre_builders.sealed import load_sealed
 from semcentres.components import build
 from semcentres.embedding import embed
 from semcentres.encoder import Encoder
+from semcentres.hub import locate
 from semcentres.multi_view import Average, score_views
 from semcentres.prediction import UNCALIBRATED, Calibration, Predictions
 from semcentres.randomness import generator
 from semcentres.views import RandomView
+from semcentres.weights import CENTRES, WEIGHTS, encoder_fingerprint, make_encoder, write_weights
+
+if TYPE_CHECKING:
+    from semcentres.collection import Collection, Hits
 
 BLOCK = 1024  # images that are scored at a time
-WEIGHTS = "model.safetensors"
-CENTRES = "centres.safetensors"
 
 
 @dataclass(frozen=True)
@@ -42,23 +44,25 @@ class Model:
         bank: class names and their centres.
         about: what is stored beside the weights: how to build the encoder, the bank's
             fingerprint, the data's name, the images' size, a view, the calibration.
-        fingerprint: SHA-256 of the weights and of what they are the weights of; added classes
-            leave it as it is, since embeddings do not change.
+        fingerprint: SHA-256 of the encoder: its weights and what it is built of. Changes of the
+            bank do not change it, and embeddings stay valid.
+        folder: where it was loaded from; None where it was not.
     """
 
     encoder: Encoder
     bank: CentreBank
     about: Mapping[str, Any]
     fingerprint: str
+    folder: Path | None = None
 
     @classmethod
     def load(cls, folder: str | Path) -> "Model":
-        """Return the model that a run folder holds.
+        """Return the model that a run folder holds, or `org/name` on the hub (see `hub.locate`).
 
         Raises:
             InputError: a file is missing or damaged, or the two files do not belong together.
         """
-        place = Path(folder)
+        place = locate(folder)
         if not (place / WEIGHTS).is_file():
             raise InputError(f"{place} holds no {WEIGHTS}; train into it, or name another run_dir")
         tensors, metadata, _ = load_sealed(place / WEIGHTS)
@@ -71,7 +75,9 @@ class Model:
             )
         encoder = make_encoder(about["encoder"], channels=about["channels"], bank=bank)
         encoder.load_state_dict({name: torch.from_numpy(a) for name, a in tensors.items()})
-        return cls(encoder.eval(), bank, about, _fingerprint(about["encoder"], tensors))
+        return cls(
+            encoder.eval(), bank, about, encoder_fingerprint(about["encoder"], tensors), place
+        )
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -79,9 +85,9 @@ class Model:
         known = self.about.get("calibration")
         return UNCALIBRATED if known is None else Calibration(**known)
 
-    def embed(self, images: Tensor) -> np.ndarray:
-        """Return unit embeddings [N D] of uint8 images [N C H W]."""
-        return embed(self.encoder, images)
+    def embed(self, images: Tensor, rows: Tensor | None = None) -> np.ndarray:
+        """Return unit embeddings [N D] of uint8 images [N C H W], or of some rows of them."""
+        return embed(self.encoder, images, rows=rows)
 
     def predict(
         self, images: Tensor, *, views: int = 1, average: str = Average.EMBEDDING
@@ -115,10 +121,8 @@ class Model:
 
     def embed_view(self, images: Tensor, number: int, rows: Tensor) -> Tensor:
         """Return the embeddings of some images in view `number`, 0 being the plain image."""
-        # No copy of what is not moved.
-        chosen = images if len(rows) == len(images) else images[rows]
         if number == 0:
-            return torch.from_numpy(self.embed(chosen))
+            return torch.from_numpy(self.embed(images, rows))
         view = None if self.about.get("view") is None else build(self.about["view"])
         if not isinstance(view, RandomView):
             raise InputError(
@@ -129,7 +133,7 @@ class Model:
         def moved(batch: Tensor, _: int) -> Tensor:
             return view.alike(batch, generator("inference", number, device=batch.device))
 
-        return torch.from_numpy(embed(self.encoder, chosen, view=moved))
+        return torch.from_numpy(embed(self.encoder, images, rows=rows, view=moved))
 
     def add_classes(
         self, names: Sequence[str], *, descriptions: Mapping[str, str] | None = None
@@ -169,74 +173,35 @@ class Model:
             )
         about = {**self.about, "bank": self.bank.fingerprint}
         with write_folder(place, about={"model": self.fingerprint}) as temporary:
-            _write(temporary, self.encoder, about)
+            write_weights(temporary, self.encoder, about)
             self.bank.save(temporary / CENTRES)
 
+    @cached_property
+    def collection(self) -> "Collection":
+        """The run's own training images of known class, as its `index/` holds them."""
+        from semcentres.collection import Collection
 
-def make_encoder(
-    component: Mapping[str, Any],
-    *,
-    channels: int,
-    bank: CentreBank,
-    statistics: tuple[list[float], list[float]] | None = None,
-) -> Encoder:
-    """Return a fresh encoder as wide as the bank.
+        if self.folder is None:
+            raise InputError("the model has no run folder to search; give among=Collection")
+        return Collection.load(self.folder / "index")
 
-    Args:
-        component: of the backbone.
-        channels: of the images.
-        bank: gives the width.
-        statistics: mean and standard deviation of each channel; None where weights that hold
-            them are loaded next.
-    """
-    backbone = build(component)(channels=channels, dimension=bank.dimension)
-    mean, std = statistics or ([0.0] * channels, [1.0] * channels)
-    return Encoder(backbone, mean=mean, std=std)
+    def search(
+        self, query: "str | Path | Tensor", k: int = 12, among: "Collection | None" = None
+    ) -> "Hits":
+        """Return the k images nearest to a query.
 
+        Args:
+            query: a class name or free text (see `centre_builders.free_text.text_vector`), the
+                path of an image file, or uint8 images [C H W] or [Q C H W].
+            k: from 1.
+            among: what is searched; None takes the run's own training images.
 
-def save_model(
-    folder: Path,
-    encoder: torch.nn.Module,
-    *,
-    component: Mapping[str, Any],
-    bank: CentreBank,
-    images: Tensor,
-    data: str,
-    view: Mapping[str, Any] | None = None,
-    calibration: Calibration | None = None,
-) -> None:
-    """Write weights for inference, with what `Model.load` needs; the bank is written by itself.
+        Raises:
+            InputError: the query cannot be placed, or another model has embedded the images.
+        """
+        from semcentres.queries import query_vectors
 
-    Args:
-        folder: to write to.
-        encoder: to write.
-        component: that its backbone was built from.
-        bank: its centres.
-        images: some that it was trained on, which tell their shape.
-        data: what the data is called.
-        view: component of the view that multi-view inference moves images by.
-        calibration: None where there is none.
-    """
-    about = {
-        "encoder": dict(component),
-        "channels": images.shape[1],
-        "size": list(images.shape[2:]),
-        "bank": bank.fingerprint,
-        "data": data,
-        "view": None if view is None else dict(view),
-        "calibration": None if calibration is None else asdict(calibration),
-    }
-    _write(folder, encoder, about)
-
-
-def _write(folder: Path, encoder: torch.nn.Module, about: Mapping[str, Any]) -> None:
-    tensors = {k: v.detach().cpu().contiguous().numpy() for k, v in encoder.state_dict().items()}
-    save_sealed(folder / WEIGHTS, tensors, {"about": json.dumps(about, sort_keys=True)})
-
-
-def _fingerprint(component: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
-    digest = sha256(json.dumps(component, sort_keys=True).encode())
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(tensors[name]).data)
-    return digest.hexdigest()
+        searched = self.collection if among is None else among
+        searched.check_model(self.fingerprint)
+        vectors = query_vectors(query, bank=self.bank, embed=self.embed, about=self.about)
+        return searched.search(vectors, k)

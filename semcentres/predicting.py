@@ -13,10 +13,13 @@ from typing import Any
 from centre_builders.artefact import write_file
 from centre_builders.errors import InputError, UsageError
 from semcentres.compose import load_config
-from semcentres.data.readable import find_images, read_images
+from semcentres.data.listing import list_images
+from semcentres.data.readable import read_images
+from semcentres.data.split_file import check_unchanged
 from semcentres.model import Model
 from semcentres.prediction import UNCALIBRATED, Calibration, Predictions
 from semcentres.progress import Progress
+from semcentres.queries import image_shape
 from semcentres.recipe import make_source, make_split, select
 from semcentres.settings import PredictConfig
 
@@ -93,6 +96,7 @@ def _of_data(model: Model, config: PredictConfig) -> Iterator[Part]:
     """Yield the predictions for a split of the run's own data, under its row numbers."""
     trained = load_config(Path(config.run_dir) / "config.yaml")
     source = make_source(trained.data)
+    check_unchanged(Path(config.run_dir), source)
     images, rows = select(source, make_split(trained, source), config.split)
     found = model.predict(images.images, views=config.num_views, average=config.average)
     yield rows.tolist(), found, []
@@ -100,18 +104,10 @@ def _of_data(model: Model, config: PredictConfig) -> Iterator[Part]:
 
 def _of_files(model: Model, config: PredictConfig) -> Iterator[Part]:
     """Yield the predictions for image files, batch by batch, under their paths."""
-    places = config.images if isinstance(config.images, list) else [config.images]
-    paths = find_images([str(place) for place in places])
-    size = model.about.get("size") or [0]
-    if min(size) != max(size) or not size[0]:
-        raise InputError(
-            f"{config.run_dir} was not trained on square images, or before their size was stored"
-            f" (size {model.about.get('size')}); predict a split of its data, or train it again"
-        )
+    paths = [path for path, _ in list_images(config.images, model.bank.names)]
+    parts = read_images(paths, batch=BATCH, **image_shape(model.about))
     done = 0
     with Progress(len(paths)) as progress:
-        channels = int(model.about["channels"])
-        parts = read_images(paths, size=size[0], channels=channels, batch=BATCH)
         for good, images, faults in parts:
             yield (
                 good,

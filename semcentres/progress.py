@@ -2,13 +2,16 @@
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+
+PATIENCE = 5.0  # seconds of silence
 
 
 class Stopwatch:
@@ -78,3 +81,31 @@ class Progress:
         self._bar.update(self._task, completed=done, description=text)
         if self._bar.disable:
             print(f"step {done}/{self._total}  {text}", file=sys.stderr, flush=True)  # noqa: T201
+
+
+@contextmanager
+def counting(total: int, what: str) -> Iterator[Callable[[int], None]]:
+    """Give a function to tell how many more are done; nothing is shown of what is soon over."""
+    console = Console(stderr=True)
+    columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bar = Bar(*columns, console=console, transient=True, auto_refresh=False)
+    task = bar.add_task("", total=total)
+    done, next_time = 0, time.monotonic() + PATIENCE
+
+    def count(more: int) -> None:
+        nonlocal done, next_time
+        done += more
+        if time.monotonic() < next_time:
+            return
+        if console.is_terminal:
+            bar.start()
+            bar.update(task, completed=done, refresh=True)
+            next_time += 0.2
+        else:
+            print(f"{done}/{total} {what}", file=sys.stderr, flush=True)  # noqa: T201
+            next_time += PATIENCE
+
+    try:
+        yield count
+    finally:
+        bar.stop()

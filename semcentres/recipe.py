@@ -10,6 +10,7 @@ from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError, UsageError
 from centre_builders.vocabulary import check_names
 from semcentres.components import build
+from semcentres.data.files import FileSource
 from semcentres.data.source import ImageSet, Source
 from semcentres.data.split import Split, split_labels
 from semcentres.settings import DataSettings, TrainConfig
@@ -17,15 +18,30 @@ from semcentres.settings import DataSettings, TrainConfig
 log = logging.getLogger(__name__)
 
 
-def make_source(settings: DataSettings) -> Source:
-    """Return the data that the settings name."""
-    source: Source = build(settings.source)
+def find_source(settings: DataSettings) -> Source | FileSource:
+    """Return the data that the settings name; image files are listed and not yet read."""
+    source: Source | FileSource = build(settings.source)
     names = check_names((*source.class_names, *source.novel_names))
     num = len(source.class_names)
     return replace(source, class_names=names[:num], novel_names=names[num:])
 
 
-def make_split(config: TrainConfig, source: Source) -> Split:
+def read_source(found: Source | FileSource) -> Source:
+    """Return the data with its pixels."""
+    return found.read() if isinstance(found, FileSource) else found
+
+
+def make_source(settings: DataSettings) -> Source:
+    """Return the data that the settings name, with its pixels."""
+    return read_source(find_source(settings))
+
+
+def given(source: Source) -> dict[str, str]:
+    """Return what a configuration says of images that were made in Python."""
+    return {"_target_": "semcentres.data.dataset.only_in_python", "name": source.name}
+
+
+def make_split(config: TrainConfig, source: Source | FileSource) -> Split:
     """Return which training images are labelled, unlabelled and held out."""
     return split_labels(
         source,

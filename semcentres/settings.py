@@ -15,9 +15,9 @@ class DataSettings:
     """Where images come from and which labels are seen."""
 
     source: Any = MISSING  # component: keyword arguments -> Source
-    root: str | None = None  # folder of the data; None looks in the usual places
+    root: str | None = None  # folder of the data, or manifest; None looks in the usual places
     labels_per_class: int | None = None  # labelled images a class; None takes all labels
-    validation: int = 0  # training images kept out of training, to tune on
+    validation: int = 0  # training images kept out to tune on, where the data has none of its own
 
 
 @dataclass
@@ -56,6 +56,7 @@ class TrainerSettings:
     devices: int = 1  # processes of this node, under torchrun
     strategy: str = "auto"  # auto, ddp, fsdp
     precision: str = "auto"  # auto is bf16-mixed where the hardware has it, else 32-true
+    compile: bool = False  # torch.compile the encoder; half a minute, and no gain on a small one
 
 
 @dataclass
@@ -74,6 +75,8 @@ class TrainConfig:
     restart: bool = False  # begin at step 0 and overwrite what the run folder holds
     force_temperature: bool = False  # train above the bank's safe temperature
     split: str = "test"  # what is reported at the end: test or validation
+    index: str = "auto"  # of the training images: auto, flat (exact), ivf or hnsw
+    index_recall: float = 0.95  # recall@10 wanted of an index that is not exact, in (0, 1]
 
 
 @dataclass
@@ -114,8 +117,8 @@ class PredictConfig:
     """`semcentres predict`."""
 
     run_dir: str = MISSING  # a run folder made by train, or one that Model.save wrote
-    images: Any = None  # a file, a folder, or a list of them; None: a split of the run's data
-    split: str = "test"  # train, test or validation
+    images: Any = None  # a file, a folder, a table (path), or a list; None: a split
+    split: str = "test"  # of the run's data: train, test or validation
     num_views: int = 1  # that are averaged; called so because `views` is a group of conf/
     average: str = "embedding"  # what is averaged: embedding, distance or probability
     out: str | None = None  # FILE.csv or FILE.jsonl; csv or jsonl: standard output; None: a table
@@ -126,14 +129,69 @@ class EmbedConfig:
     """`semcentres embed`."""
 
     run_dir: str = MISSING  # a run folder made by train
-    split: str = "test"  # train, test or validation
+    images: Any = None  # a file, a folder, a table (path,label), or a list; None: a split
+    split: str = "test"  # of the run's data: train, test or validation
     out: str | None = None  # folder to write to; None: <run_dir>/embeddings/<split>
+    part_rows: int = 16384  # images of a part, of which none is done twice
+
+
+@dataclass
+class IndexConfig:
+    """`semcentres index`."""
+
+    embeddings: str = MISSING  # folder of `embed`
+    out: str = MISSING  # folder to write to
+    kind: str = "auto"  # flat (exact), ivf, hnsw; auto: flat up to 200,000 images, then ivf
+    recall: float = 0.95  # recall@10 wanted of an index that is not exact, in (0, 1]
+
+
+@dataclass
+class SearchConfig:
+    """`semcentres search`."""
+
+    run_dir: str = MISSING  # a run folder made by train
+    among: str | None = None  # folder of `index`; None: the run's own training images
+    text: str | None = None  # what to search for: words,
+    class_name: str | None = None  # or one of the run's classes,
+    image: str | None = None  # or an image file
+    k: int = 12  # images to find
+    out: str | None = None  # FILE.json or FILE.csv to write them to
+    report: str | None = None  # FILE.png to draw them in
+
+
+@dataclass
+class CheckConfig:
+    """`semcentres data check`."""
+
+    data: DataSettings = field(default_factory=DataSettings)
+    centres: CentresSettings = field(default_factory=CentresSettings)
+    seed: int = 0
+    out: str | None = None  # JSON file to write what was found to
+
+
+@dataclass
+class ExportConfig:
+    """`semcentres export`."""
+
+    run_dir: str = MISSING  # a run folder made by train
+    format: str = (
+        "onnx"  # onnx, pt2 (torch.export), torchscript, or safetensors for semcentres.load
+    )
+    out: str | None = None  # folder to write to; None: <run_dir>/export/<format>
+    layout: str = "nhwc"  # order of an image's axes as given: nhwc, nchw; safetensors: nchw
+    num_images: int = 256  # test images that it is compared with the run on
+    tolerance: float = 1e-4  # largest difference of an output from the run's own
+    push_to: str | None = None  # org/name on the Hugging Face hub, private where it is new
 
 
 SCHEMAS = {
     "train": TrainConfig,
+    "check": CheckConfig,
     "centres": CentresConfig,
     "evaluate": EvaluateConfig,
     "predict": PredictConfig,
     "embed": EmbedConfig,
+    "index": IndexConfig,
+    "search": SearchConfig,
+    "export": ExportConfig,
 }

@@ -13,14 +13,19 @@ from rich.table import Table
 from centre_builders.audit import Audit
 from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError
-from semcentres import show_audit
+from semcentres import show_audit, show_check, show_predictions
 from semcentres.card import MEASURES
+from semcentres.check import DataCheck
 from semcentres.comparison import Comparison
+from semcentres.finding import Found
+from semcentres.indexes import describe_index, tell_index
+from semcentres.indexing import Indexed
+from semcentres.sharding import Written
 
 if TYPE_CHECKING:
     from semcentres.predicting import Predicted
 
-NUM_ROWS = 50  # predictions in a table
+WIDE = 200  # columns where nobody's terminal folds them
 VERSIONS = (
     "semcentres", "torch", "torchvision", "lightning-fabric", "sentence-transformers", "gensim",
 )  # fmt: skip
@@ -77,6 +82,17 @@ def train(outcome: tuple[Any, Mapping[str, Any]]) -> None:
 evaluate = train
 
 
+def check(found: DataCheck) -> None:
+    """Print what was found of a data set.
+
+    Raises:
+        InputError: there is something to mend first; so the exit code says it too.
+    """
+    show_check.show(found)
+    if found.problems:
+        raise InputError(f"not fit to train on: {'; '.join(found.problems)}")
+
+
 def compare(found: Comparison) -> None:
     """Print a comparison, mean and standard deviation over the seeds."""
     wide = 20 * (len(found.axes) + len(found.columns))  # where nobody's terminal folds it
@@ -101,7 +117,7 @@ def predict(found: "Predicted") -> None:
         InputError: a file could not be read; so the exit code says it too.
     """
     if found.out is None:
-        _predictions(found)
+        show_predictions.show(found)
     elif found.file is not None:
         sys.stdout.write(f"{found.file}\n")
     if found.bad:
@@ -109,37 +125,60 @@ def predict(found: "Predicted") -> None:
         raise InputError(f"{len(found.bad)} of {num} images cannot be read, named above")
 
 
-def _predictions(found: "Predicted") -> None:
+def embed(written: Written) -> None:
+    """Print where the embeddings are.
+
+    Raises:
+        InputError: a file could not be read; so the exit code says it too.
+    """
+    sys.stdout.write(f"{written.folder}\n")
+    if written.bad:
+        num = len(written.bad) + written.num_images
+        raise InputError(f"{len(written.bad)} of {num} images cannot be read, named above")
+
+
+def index(made: Indexed) -> None:
+    """Print what an index holds and how exact it is."""
     console = Console()
-    table = Table("image", "class", "", "runner-up", "", "energy")
-    for row in found.rows[:NUM_ROWS]:
-        name, other = (show_audit.literal(row[key]) for key in ("class", "runner_up"))
-        table.add_row(
-            show_audit.literal(str(row["image"])),
-            name if row["known"] else f"none of these [dim]({name})[/dim]",
-            f"{row['confidence']:.3f}",
-            other,
-            f"{row['runner_up_confidence']:.3f}",
-            f"{row['energy']:.3f}",
-        )
+    facts = describe_index(made.index)
+    table = Table("images", "dimensions", "kind", f"recall@{facts['k'] or 'k'}", "model")
+    recall = f"{facts['recall']:.3f}" if facts["k"] else "1 (exact)"
+    size, width = f"{len(made.index):,}", str(made.index.dimension)
+    table.add_row(size, width, facts["kind"], recall, made.model[:12])
     console.print(table)
-    if len(found.rows) > NUM_ROWS:
-        rest = len(found.rows) - NUM_ROWS
-        console.print(f"and {rest:,} more; out=FILE.csv or out=csv gives all")
-    strange, calibration = sum(not row["known"] for row in found.rows), found.calibration
-    if not calibration.num_images:
-        return
-    console.print(
-        f"{strange:,} of {len(found.rows):,} are none of the classes: energy above"
-        f" {calibration.threshold:.3f}, where {calibration.rejected:.0%} of images of known classes"
-        f" were to be; calibrated on {calibration.num_images:,} {calibration.calibrated_on}",
-        soft_wrap=True,
-    )
+    console.print(f"index     {made.folder}", soft_wrap=True)
 
 
-def embed(folder: Path) -> None:
-    """Print where the embeddings are."""
-    sys.stdout.write(f"{folder}\n")
+def search(found: Found) -> None:
+    """Print what was found, best first."""
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
+    among = f": {len(found.rows)} of {found.num_images:,} images ({tell_index(found.index)})"
+    table = Table(title=show_audit.literal(found.query).append(among))
+    for heading in ("", "id", "image", "class", "nearest class"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("cosine", justify="right")
+    for row in found.rows:
+        texts = (show_audit.literal(row[key] or "") for key in ("path", "label", "nearest_class"))
+        table.add_row(str(row["rank"]), str(row["id"]), *texts, f"{row['cosine']:.4f}")
+    console.print(table)
+    for file in found.files:
+        console.print(f"written   {file}", soft_wrap=True)
+
+
+def export(bundle: Any) -> None:  # noqa: ANN401
+    """Print how exact a bundle is and where it is."""
+    checked = bundle.about["verification"]
+    title = f"{bundle.about['file']} against the run on {checked['images']} test images"
+    table = Table("output", "largest difference", title=title)
+    for output, apart in checked["max_difference"].items():
+        table.add_row(output, f"{apart:.1e}")
+    console = Console()
+    console.print(table)
+    console.print(f"tolerance {checked['tolerance']:.0e}")
+    console.print(f"{checked['other_nearest_class']} images have another nearest class")
+    console.print(f"bundle    {bundle.folder}", soft_wrap=True)
+    if bundle.address:
+        console.print(f"pushed    {bundle.address}", soft_wrap=True)
 
 
 def results_title(results: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ def show(audit: Audit) -> None:
     """Print the classes, the findings with their remedies, and whether it is safe to train."""
     console = Console()
     _print_classes(console, audit)
-    _print_findings(console, audit.findings)
+    print_findings(console, audit.findings)
     faults = "1 fault" if audit.num_faults == 1 else f"{audit.num_faults} faults"
     console.print("safe to train" if audit.safe else f"not safe: {faults}")
 
@@ -70,7 +70,8 @@ def _print_classes(console: Console, audit: Audit) -> None:
         console.print(f"{left} of {len(audit.classes)} classes have no fault and no warning")
 
 
-def _print_findings(console: Console, findings: Sequence[Finding]) -> None:
+def print_findings(console: Console, findings: Sequence[Finding]) -> None:
+    """Print findings with their remedies; notes only where they are few."""
     notes = sum(finding.severity is Severity.NOTE for finding in findings)
     named = [f for f in findings if f.severity is not Severity.NOTE or notes <= MANY]
     table = _table("", "finding", "remedy")

@@ -20,7 +20,7 @@ class Task:
     """What a run trains on; all of it arrives from outside.
 
     Args:
-        images: the training images; they stay on the training device.
+        images: the training images; they stay on the training device, or on disk.
         labelled: stream of their labelled rows.
         unlabelled: stream of their unlabelled rows; may be empty.
         views: one random view or more; every image of a batch is seen through each.
@@ -36,9 +36,18 @@ class Task:
     seed: int
 
     def on(self, device: torch.device) -> "Task":
-        """Return the task with images and centres on a device."""
-        images = ImageSet(self.images.images.to(device), self.images.labels.to(device))
+        """Return the task on a device; images on disk stay there, a batch of them is moved."""
+        images = self.images
+        pixels = images.images if images.on_disk else images.images.to(device)
+        images = replace(images, images=pixels, labels=images.labels.to(device))
         return replace(self, images=images, centres=self.centres.to(device))
+
+    def batch(self, rows: Int[Tensor, " B"]) -> Tensor:
+        """Return images on the device of the centres."""
+        images, device = self.images.images[rows], self.centres.device
+        if device.type == "cuda" and images.device != device:
+            images = images.pin_memory()
+        return images.to(device, non_blocking=True)
 
     def known_labels(self) -> Int[Tensor, " N"]:
         """Return the labels that the training may see, -1 for the others."""

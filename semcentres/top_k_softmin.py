@@ -8,9 +8,14 @@ S = sum_{j<=k} exp(-(d_j^2 - d_1^2) / t)
 
 Where this is more than is tolerated, all centres are compared (semcentres/softmin.py).
 
-The bound supposes that the search found the true k nearest. An exact index does, and the bound is a
-proof. An approximate one may have missed nearer centres: then the bound may be too small, by how
-much its recall does not say. `Bounded.certain` says which it is.
+This supposes that the search found the true k nearest. An exact index does, and the bound is a
+proof. An approximate one finds a part r of them, its measured recall: for each found beyond the
+first, 1/r - 1 others are taken to be missed that are as near. Then
+
+    t log(1 + ((K - k) exp(-(d_k^2 - d_1^2) / t) + (1/r - 1) (S - 1)) / S)
+
+is an estimate and no proof (`Bounded.certain`). Where the nearest centre itself is missed, what is
+found is about equally far, the estimate is large, and all centres are compared.
 
 Dimensions: B embeddings, K centres, D width, k neighbours.
 """
@@ -72,19 +77,22 @@ def top_k_softmin(
     near = centres.detach()[torch.from_numpy(found.ids).to(centres.device)]
     logits = scale * torch.einsum("bd,bkd->bk", embeddings, near)
     values = 2 - temperature * logits.logsumexp(dim=1)
-    bound = _bound(logits.detach(), len(centres), temperature)
+    certain = isinstance(index, Index)
+    recall = 1.0 if isinstance(index, Index) else index.recall.value
+    bound = _bound(logits.detach(), len(centres), temperature, recall)
     far = bound > tolerance
     if far.any():
         exact = softmin(embeddings[far], centres, temperature=temperature)
         values = values.masked_scatter(far, exact)
         bound = bound.masked_fill(far, 0.0)
-    return Bounded(values, bound, far, isinstance(index, Index))
+    return Bounded(values, bound, far, certain)
 
 
 def _bound(
-    logits: Float[Tensor, "B k"], num_centres: int, temperature: float
+    logits: Float[Tensor, "B k"], num_centres: int, temperature: float, recall: float
 ) -> Float[Tensor, " B"]:
     nearest = logits.amax(dim=1)
     summed = (logits - nearest[:, None]).exp().sum(dim=1)
     left = (num_centres - logits.shape[1]) * (logits.amin(dim=1) - nearest).exp()
-    return temperature * torch.log1p(left / summed)
+    missed = (1 / recall - 1) * (summed - 1)
+    return temperature * torch.log1p((left + missed) / summed)

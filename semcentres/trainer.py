@@ -61,12 +61,14 @@ class Trainer:
         if isinstance(self.objective, nn.Module):
             learnt += self.objective.parameters()
         optimiser = torch.optim.AdamW(
-            learnt, lr=settings.learning_rate, weight_decay=settings.weight_decay
+            learnt, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
         rate = partial(learning_rate_factor, num_steps=settings.steps, warmup=settings.warmup_steps)
         self.scheduler = LambdaLR(optimiser, rate)
         self.watch, self.stopwatch = AssignmentWatch(), Stopwatch()
         self.raw_encoder = encoder
+        if settings.compile:
+            encoder.compile()
         self.encoder, self.optimiser = self.fabric.setup(encoder, optimiser)
 
     def fit(
@@ -102,6 +104,8 @@ class Trainer:
                 with self.stopwatch:
                     terms = self.step(step)
                 done = step + 1
+                if settings.compile and step == start:
+                    log.info("compiled, with the first step, in %.0f s", time.monotonic() - began)
                 last = done == settings.steps
                 watched = self._watch(done)
                 if self._logged(done) or watched:
@@ -231,7 +235,7 @@ class Trainer:
         return done % self.settings.log_every == 0 or done == self.settings.steps
 
     def _views(self, rows: Tensor, step: int, stream: str) -> list[Tensor]:
-        images = self.task.images.images[rows]
+        images = self.task.batch(rows)
         device = self.fabric.device
         keys = (self.task.seed, step, self.fabric.global_rank, stream)
         return [

@@ -5,70 +5,99 @@ import logging
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 import yaml
 
-from centre_builders.artefact import write_file, write_folder, write_json
+from centre_builders.artefact import write_file
 from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError
+from semcentres.approximate import check_wanted
+from semcentres.backbones import check_images
 from semcentres.banks import centres as centres  # a verb too
 from semcentres.banks import make_bank
+from semcentres.bundle import export as export  # a verb too
 from semcentres.calibrate import calibrate
 from semcentres.checkpoint import Results, RunFolder
 from semcentres.components import build
 from semcentres.compose import load_config
 from semcentres.data.source import ImageSet, Source
+from semcentres.data.split import Split
+from semcentres.data.split_file import check_unchanged, save_split, warn_of_duplicates
 from semcentres.data.stream import Stream
 from semcentres.encoder import Encoder
+from semcentres.finding import search as search
 from semcentres.identity import check_same_config, default_run_dir
-from semcentres.model import Model, make_encoder, save_model
+from semcentres.indexing import index as index
+from semcentres.model import Model
 from semcentres.objectives.batch import Objective
 from semcentres.predicting import predict as predict
 from semcentres.recipe import (
     check_temperature,
     describe,
+    find_source,
+    given,
     labelled_images,
     make_source,
     make_split,
+    read_source,
     select,
 )
-from semcentres.settings import EmbedConfig, EvaluateConfig, TrainConfig
+from semcentres.settings import CheckConfig, EvaluateConfig, TrainConfig
+from semcentres.sharding import embed as embed
 from semcentres.task import Task
 from semcentres.trainer import Trainer
+from semcentres.weights import make_encoder, save_model
+
+if TYPE_CHECKING:
+    from semcentres.check import DataCheck
 
 log = logging.getLogger(__name__)
 
 
-def train(config: TrainConfig) -> tuple[RunFolder, Results]:
+def train(config: TrainConfig, source: Source | None = None) -> tuple[RunFolder, Results]:
     """Train, or go on training, and assess; a finished run is assessed only once.
+
+    What costs little is checked first; images in files are read last.
+
+    Args:
+        config: what to do.
+        source: images made in Python, in place of the configuration's.
 
     Raises:
         Stopped: a signal arrived; what was done is saved.
         InputError: the data, the names, the bank or the run folder do not fit.
     """
-    source = make_source(config.data)
+    # Before hours are spent, not after.
+    check_wanted(config.index, config.index_recall)
+    if source is not None:
+        config = replace(config, data=replace(config.data, source=given(source)))
+    found = source or find_source(config.data)
     # An objective may have weights of its own.
     torch.manual_seed(config.seed)
     objective: Objective = build(config.objective)
-    run = RunFolder(Path(config.run_dir or default_run_dir(config, source.name)))
+    run = RunFolder(Path(config.run_dir or default_run_dir(config, found.name)))
     with run.lock():
         if config.restart:
             run.clear()
         check_same_config(run.path, config)
-        bank = make_bank(config.centres, source.class_names, seed=config.seed, tree=source.parents)
+        bank = make_bank(config.centres, found.class_names, seed=config.seed, tree=found.parents)
         check_temperature(objective.temperature, bank, force=config.force_temperature)
-        about = {"bank": bank.fingerprint, "data": source.fingerprint}
         finished = read_results(run)
         if finished is not None:
             log.info("%s is finished; restart=true trains it again", run.path)
             return run, finished
+        split = make_split(config, found)
+        source = read_source(found)
+        check_unchanged(run.path, source)
+        warn_of_duplicates(source)
+        about = {"bank": bank.fingerprint, "data": source.fingerprint}
         write_file(run.path / "config.yaml", yaml.safe_dump(asdict(config)).encode())
         bank.save(run.path / "centres.safetensors")
-        encoder = _fit(config, source, bank, objective, run, about)
-        views, split = list(config.views.values()), make_split(config, source)
+        save_split(run.path, source, split)
+        encoder = _fit(config, source, split, bank, objective, run, about)
+        views = list(config.views.values())
         save_model(
             run.path,
             encoder,
@@ -82,32 +111,31 @@ def train(config: TrainConfig) -> tuple[RunFolder, Results]:
         return run, _assess_run(run, config, source)
 
 
-def evaluate(config: EvaluateConfig) -> tuple[RunFolder, Results]:
-    """Assess a trained run anew, perhaps by other centres or on another split."""
+def check(config: CheckConfig) -> "DataCheck":
+    """Read all images and say what is wrong with them, or would be in training."""
+    from semcentres.check import check_data
+
+    return check_data(config)
+
+
+def evaluate(config: EvaluateConfig, source: Source | None = None) -> tuple[RunFolder, Results]:
+    """Assess a trained run anew, perhaps by other centres or on another split.
+
+    Args:
+        config: what to do.
+        source: the images, where the run was trained on images made in Python.
+
+    Raises:
+        InputError: the data has changed since, or something does not fit.
+    """
     run = RunFolder(Path(config.run_dir))
     trained = load_config(run.path / "config.yaml")
     bank = None if config.bank is None else CentreBank.load(Path(config.bank))
-    source = make_source(trained.data)
+    source = source or make_source(trained.data)
+    check_unchanged(run.path, source)
     with run.lock():
         asked = replace(trained, split=config.split)
         return run, _assess_run(run, asked, source, bank, num_views=config.num_views)
-
-
-def embed(config: EmbedConfig) -> Path:
-    """Write a split's embeddings, labels and row numbers to a folder."""
-    run = RunFolder(Path(config.run_dir))
-    trained = load_config(run.path / "config.yaml")
-    model = Model.load(run.path)
-    source = make_source(trained.data)
-    images, rows = select(source, make_split(trained, source), config.split)
-    out = Path(config.out or run.path / "embeddings" / config.split)
-    about = {"model": model.fingerprint, "data": source.fingerprint, "split": config.split}
-    with write_folder(out, about=about) as folder:
-        np.save(folder / "embeddings.npy", model.embed(images.images))
-        np.save(folder / "labels.npy", images.labels.numpy())
-        np.save(folder / "ids.npy", rows.numpy())
-        write_json(folder / "class_names.json", list(source.class_names))
-    return out
 
 
 def read_results(run: RunFolder) -> Results | None:
@@ -119,12 +147,12 @@ def read_results(run: RunFolder) -> Results | None:
 def _fit(
     config: TrainConfig,
     source: Source,
+    split: Split,
     bank: CentreBank,
     objective: Objective,
     run: RunFolder,
     about: dict[str, Any],
 ) -> torch.nn.Module:
-    split = make_split(config, source)
     log.info(describe(config, source, split, bank))
     loop, seed = config.trainer, config.seed
     task = Task(
@@ -145,6 +173,7 @@ def _fit(
     encoder = make_encoder(
         config.encoder, channels=source.channels, bank=bank, statistics=source.statistics
     )
+    check_images(encoder, source.train.images)
     if config.start_from is not None:
         _take_weights(encoder, config.start_from)
     score = None

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from centre_builders.errors import InputError
-from semcentres.data.folder import SUFFIXES
+from semcentres.data.image_file import SUFFIXES
 from semcentres.data.stored import decode
 
 WORKERS = 2
@@ -37,7 +37,7 @@ def find_images(places: Sequence[str | Path]) -> list[Path]:
 
 
 def read_images(
-    paths: Sequence[Path], *, size: int, channels: int, batch: int
+    paths: Sequence[Path], *, size: int, channels: int, batch: int = 1024
 ) -> Iterator[tuple[list[Path], Tensor, list[str]]]:
     """Yield, batch by batch, the readable files, their images, and what is wrong with the others.
 
@@ -54,28 +54,22 @@ def read_images(
     """
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="decode") as pool:
         parts = [paths[start : start + batch] for start in range(0, len(paths), batch)]
-        tasks = [pool.submit(_try, path, size) for path in parts[0]] if parts else []
+        tasks = [pool.submit(_try, path, size, channels) for path in parts[0]] if parts else []
         for number, part in enumerate(parts):
             done = [task.result() for task in tasks]
             following = parts[number + 1] if number + 1 < len(parts) else []
-            tasks = [pool.submit(_try, path, size) for path in following]
+            tasks = [pool.submit(_try, path, size, channels) for path in following]
             pairs = list(zip(part, done, strict=True))
             good = [(path, image) for path, image in pairs if isinstance(image, Tensor)]
             bad = [image for _, image in pairs if isinstance(image, str)]
-            images = torch.empty(len(good), 3, size, size, dtype=torch.uint8)
+            images = torch.empty(len(good), channels, size, size, dtype=torch.uint8)
             for row, (_, image) in enumerate(good):
                 images[row] = image
-            yield [path for path, _ in good], images if channels == 3 else grey(images), bad
+            yield [path for path, _ in good], images, bad
 
 
-def grey(images: Tensor) -> Tensor:
-    """Return the luma [B 1 S S] of ITU-R BT.601, rounded; of equal channels, the channel itself."""
-    weights = torch.tensor([299, 587, 114]).view(1, 3, 1, 1)
-    return ((images * weights).sum(dim=1, keepdim=True) + 500).div(1000).floor().to(torch.uint8)
-
-
-def _try(path: Path, size: int) -> Tensor | str:
+def _try(path: Path, size: int, channels: int) -> Tensor | str:
     try:
-        return decode(path, size)
+        return decode(path, size, channels)
     except InputError as error:
         return str(error)

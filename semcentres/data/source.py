@@ -3,9 +3,10 @@
 Dimensions: N images, C channels, H by W pixels.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from hashlib import sha256
+from hashlib import blake2b, sha256
 
 import torch
 from jaxtyping import Int
@@ -19,19 +20,31 @@ UNLABELLED = -1
 
 @dataclass(frozen=True)
 class ImageSet:
-    """Images in memory and their labels.
+    """Images and their labels.
 
     Args:
         images: uint8 [N C H W], or floats [N F] for plain vectors.
         labels: row of the class, or -1 where it is not known.
+        ids: what each image is called, such as its path in the data set; () numbers them.
+        on_disk: the images are mapped from a file, and there may be more of them than memory
+            holds: they are taken batch by batch.
     """
 
     images: Tensor
     labels: Int[Tensor, " N"]
+    ids: Sequence[str] = ()
+    on_disk: bool = False
 
     def __len__(self) -> int:
         """Return N."""
         return len(self.images)
+
+    @cached_property
+    def digests(self) -> tuple[str, ...]:
+        """A short hash of each image's pixels."""
+        return tuple(
+            blake2b(image.tobytes(), digest_size=8).hexdigest() for image in self.images.numpy()
+        )
 
 
 @dataclass(frozen=True)
@@ -44,6 +57,7 @@ class Source:
         train: images to train on; labels of -1 are used without one.
         test: held-out images, used for reporting only.
         origin: where the images were found.
+        num_validation: how many images, the last of `train`, the data itself holds out to tune on.
         novel_names: names of classes that are never trained, none of them in `class_names`.
         novel: images of these classes; labels are rows of `novel_names`.
         parents: child to parent (or parents): a hierarchy of seen and novel names.
@@ -54,6 +68,7 @@ class Source:
     train: ImageSet
     test: ImageSet
     origin: str = field(default="", compare=False)
+    num_validation: int = 0
     novel_names: tuple[str, ...] = ()
     novel: ImageSet | None = None
     parents: Parents | None = None
@@ -77,12 +92,19 @@ class Source:
         """Number of channels of an image, or of columns of a vector."""
         return self.train.images.shape[1]
 
+    @property
+    def labels(self) -> Int[Tensor, " N"]:
+        """Labels of the training images."""
+        return self.train.labels
+
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of class names, pixels and labels: a changed data set has another one."""
         digest = sha256(repr(self.class_names).encode())
         if self.novel_names:
             digest.update(repr(self.novel_names).encode())
+        if self.num_validation:
+            digest.update(repr(self.num_validation).encode())
         for split in (self.train, self.test, *([self.novel] if self.novel else [])):
             digest.update(repr(tuple(split.images.shape)).encode())
             digest.update(split.images.contiguous().numpy().data)
@@ -99,6 +121,13 @@ class Source:
         if self.train.images.dtype != torch.uint8:
             return [0.0] * self.channels, [1.0] * self.channels
         step = max(1, len(self.train) // 10_000)
-        pixels = self.train.images[::step].double() / 255
-        std, mean = torch.std_mean(pixels, dim=(0, 2, 3))
-        return mean.tolist(), std.clamp(min=1e-3).tolist()
+        # Counts are exact in any order, and take no memory.
+        counts = torch.zeros(self.channels, 256, dtype=torch.float64)
+        for part in self.train.images[::step].split(256):
+            for channel, pixels in enumerate(part.unbind(1)):
+                counts[channel] += pixels.flatten().bincount(minlength=256)
+        values, num = torch.arange(256, dtype=torch.float64) / 255, counts[0].sum()
+        mean = counts @ values / num
+        squares = (counts * (values - mean[:, None]) ** 2).sum(dim=1)
+        std = (squares / (num - 1)).sqrt().clamp(min=1e-3)
+        return mean.tolist(), std.tolist()

@@ -7,6 +7,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from centre_builders.errors import InputError
+from semcentres.data.files import FileSource
 from semcentres.data.source import Source
 from semcentres.randomness import generator
 
@@ -27,26 +28,33 @@ class Split:
 
 
 def split_labels(
-    source: Source, *, labels_per_class: int | None, validation: int = 0, seed: int = 0
+    source: Source | FileSource, *, labels_per_class: int | None, validation: int = 0, seed: int = 0
 ) -> Split:
     """Return a split with equally many labelled images of each class, drawn by `seed`.
 
     Args:
-        source: the data.
+        source: the data; the images that it holds out to tune on itself stay so.
         labels_per_class: labelled images a class; None takes every label there is.
-        validation: images to keep out of training.
+        validation: images to keep out of training; 0 where the data holds some out itself.
         seed: of the draw.
 
     Raises:
         InputError: a class has fewer labelled images than asked, or too few images are left.
     """
-    labels = source.train.labels
-    order = torch.randperm(len(labels), generator=generator(seed, "split"))
-    if not 0 <= validation < len(labels):
+    labels, own = source.labels, source.num_validation
+    num = len(labels) - own
+    if own and validation:
         raise InputError(
-            f"data.validation={validation} of {len(labels)} training images leaves none to train on"
+            f"data.validation={validation}, but the data has {own} validation images of its own;"
+            " leave it 0"
+        )
+    order = torch.randperm(num, generator=generator(seed, "split"))
+    if not 0 <= validation < num:
+        raise InputError(
+            f"data.validation={validation} of {num} training images leaves none to train on"
         )
     held, rest = order[:validation], order[validation:]
+    held = torch.cat([held, torch.arange(num, len(labels))])
     rows = [rest[labels[rest] == k][:labels_per_class] for k in range(len(source.class_names))]
     wanted = labels_per_class or 1
     for name, found in zip(source.class_names, rows, strict=True):

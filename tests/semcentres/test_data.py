@@ -11,7 +11,8 @@ from PIL import Image
 
 from centre_builders.errors import InputError
 from semcentres.data import fashion_mnist as fashion
-from semcentres.data.folder import folder, load_image
+from semcentres.data.folder import folder
+from semcentres.data.image_file import load_image
 from semcentres.data.mnist_5k import mnist_5k
 from semcentres.data.source import UNLABELLED, ImageSet, Source
 from semcentres.data.split import split_labels
@@ -109,7 +110,7 @@ def test_missing_fashion_mnist_names_three_remedies(
 
 
 def test_folder_takes_classes_and_unlabelled(pictures: Path) -> None:
-    source = folder(root=str(pictures), size=16)
+    source = folder(root=str(pictures), size=16).read()
     assert source.class_names == ("one", "two words")
     assert source.train.images.shape == (4 + 3 + 3, 3, 16, 16)
     assert source.train.labels.tolist().count(UNLABELLED) == 3
@@ -119,7 +120,7 @@ def test_folder_takes_classes_and_unlabelled(pictures: Path) -> None:
 def test_folder_names_the_unreadable_image(pictures: Path) -> None:
     (pictures / "one" / "bad.jpg").write_bytes(b"not an image")
     with pytest.raises(InputError, match=r"bad\.jpg is not a readable image"):
-        folder(root=str(pictures))
+        folder(root=str(pictures)).read()
 
 
 def test_folder_refuses_a_class_of_one(pictures: Path) -> None:
@@ -169,7 +170,7 @@ def test_split_depends_on_the_seed_alone(digits: Source) -> None:
 
 
 def test_split_never_labels_the_unlabelled(pictures: Path) -> None:
-    source = folder(root=str(pictures))
+    source = folder(root=str(pictures)).read()
     split = split_labels(source, labels_per_class=None)
     assert (source.train.labels[split.labelled] >= 0).all()
     assert (source.train.labels[split.unlabelled] == UNLABELLED).all()

@@ -15,15 +15,16 @@ from centre_builders.errors import InputError, UsageError
 from centre_builders.sealed import load_sealed, save_sealed
 from semcentres.cli import main
 from semcentres.compose import load_config
-from semcentres.data.readable import find_images, grey, read_images
+from semcentres.data.readable import find_images, read_images
 from semcentres.data.source import ImageSet, Source
 from semcentres.index import Index
 from semcentres.measure import Assessed
 from semcentres.measure_calibration import by_calibration
-from semcentres.model import WEIGHTS, Model
+from semcentres.model import Model
 from semcentres.predicting import COLUMNS, to_csv
 from semcentres.prediction import UNCALIBRATED
 from semcentres.recipe import make_source, make_split
+from semcentres.weights import WEIGHTS
 
 SMALL = [
     "data=mnist_5k", "centres=word2vec", "encoder.width=4", "objective=centre_softmax",
@@ -305,15 +306,6 @@ def test_reads_batches_in_order(pictures: Path) -> None:
     assert [len(good) + len(bad) for good, _, bad in parts] == [4, 4, 1]
     assert [p.name for good, _, _ in parts for p in good] == [f"{i}.png" for i in range(7)]
     assert sum(len(images) for _, images, _ in parts) == 7
-
-
-def test_grey_is_luma() -> None:
-    same = torch.arange(256, dtype=torch.uint8).view(256, 1, 1, 1).repeat(1, 3, 1, 1)
-    assert torch.equal(grey(same), same[:, :1])
-    colours = torch.randint(0, 256, (5, 3, 2, 2), dtype=torch.uint8)
-    for image, found in zip(colours, grey(colours), strict=True):
-        luma = Image.fromarray(image.permute(1, 2, 0).numpy()).convert("L")
-        np.testing.assert_allclose(found[0].numpy(), np.asarray(luma), atol=1)
 
 
 def test_refuses_more_views_than_it_knows(model: Model) -> None:

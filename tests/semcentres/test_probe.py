@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from centre_builders.errors import InputError
+from semcentres.backbones import torchvision_model
 from semcentres.data.mnist_5k import mnist_5k
 from semcentres.data.source import ImageSet
-from semcentres.encoder import Encoder, WithFeatures, first_of_head, small_conv, torchvision_model
+from semcentres.encoder import Encoder, WithFeatures, first_of_head, small_conv
 from semcentres.evaluation.probe import probe_predict
 from semcentres.measure import Embedded, by_labelled
 
@@ -61,11 +62,12 @@ def test_features_are_what_the_head_is_given(hidden: int | None) -> None:
 
 
 def test_the_head_of_other_backbones() -> None:
-    resnet = torchvision_model(channels=3, dimension=8, name="resnet18")
+    resnet = torchvision_model(channels=3, dimension=8, name="resnet18").module
     assert first_of_head(resnet) is resnet.fc
-    vgg = torchvision_model(channels=3, dimension=8, name="vgg11")
+    vgg = torchvision_model(channels=3, dimension=8, name="vgg11").module
     assert first_of_head(vgg) is vgg.classifier[0]
-    assert first_of_head(torchvision_model(channels=3, dimension=8, name="squeezenet1_1")) is None
+    squeezenet = torchvision_model(channels=3, dimension=8, name="squeezenet1_1").module
+    assert first_of_head(squeezenet) is None
 
 
 def test_classifiers_made_of_labelled_images() -> None:

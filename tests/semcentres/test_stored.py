@@ -11,7 +11,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from centre_builders.errors import InputError
-from semcentres.data.folder import load_image
+from semcentres.data.image_file import load_image
 from semcentres.data.stored import StoredImages, decode
 
 

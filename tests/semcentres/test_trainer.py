@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -115,6 +116,29 @@ def test_other_seed_gives_other_weights(tmp_path: Path, uninterrupted) -> None: 
         weights(trainer)["encoder.backbone.0.0.weight"],
         uninterrupted[0]["encoder.backbone.0.0.weight"],
     )
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs g++ on a CPU")
+def test_compiled_encoder_learns_the_same(tmp_path: Path) -> None:
+    """By the command: torch cannot compile what the tests' type checks are wrapped around."""
+    words = [
+        "data=mnist_5k", "encoder.width=4", "centres=one_hot", "trainer.steps=2",
+        "trainer.device=cpu", "trainer.precision=32-true", "trainer.labelled_batch=6",
+        "trainer.unlabelled_batch=10", "trainer.log_every=1",
+    ]  # fmt: skip
+    records = {}
+    for compiled in ("true", "false"):
+        run = tmp_path / compiled
+        done = subprocess.run(
+            [sys.executable, "-m", "semcentres", "train", *words, f"run_dir={run}",
+             f"trainer.compile={compiled}"], capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert ("compiled, with the first step, in " in done.stderr) == (compiled == "true")
+        records[compiled] = RunFolder(run).records()
+    assert len(records["true"]) == 2
+    for record, wanted in zip(records["true"], records["false"], strict=True):
+        for name in wanted:
+            assert record[name] == pytest.approx(wanted[name], rel=1e-3), name
 
 
 def test_trains_on_labels_alone(tmp_path: Path) -> None:

@@ -1,0 +1,245 @@
+"""Backbones from torchvision and timm, with the weights and the normalisation they come with.
+
+Dimensions: B images, C channels, H by W pixels, D embedding width.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor, nn
+
+from centre_builders.errors import InputError
+from semcentres.encoder import Encoder
+from semcentres.views import plain
+
+log = logging.getLogger(__name__)
+
+DEFAULT = "DEFAULT"
+Weights = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class LibraryModel:
+    """A model of 3 channels whose last layer gives D numbers, and what its weights expect.
+
+    Args:
+        module: images [B 3 H W] to raw embeddings [B D].
+        size: side in pixels that the encoder resizes images to; None leaves them.
+        trained_at: side of the images that the weights were trained on; None for new weights.
+        normalisation: mean and standard deviation of the weights' own data, of values in [0, 1];
+            None for new weights.
+    """
+
+    module: nn.Module
+    size: int | None
+    trained_at: int | None = None
+    normalisation: tuple[Sequence[float], Sequence[float]] | None = None
+
+    def encoder(self, statistics: tuple[Sequence[float], Sequence[float]]) -> Encoder:
+        """Return the encoder, normalised as its weights expect, else by the data's statistics.
+
+        One mean serves three channels: an encoder repeats the channel of grey images.
+        """
+        mean, std = (list(part) for part in self.normalisation or statistics)
+        if len(mean) == 1:
+            mean, std = mean * 3, std * 3
+        size, trained_at = self.size, self.trained_at
+        return Encoder(self.module, mean=mean, std=std, size=size, trained_at=trained_at)
+
+
+def torchvision_model(
+    *,
+    channels: int,
+    dimension: int,
+    name: str = "resnet18",
+    weights: str | None = None,
+    size: int | None = None,
+) -> LibraryModel:
+    """Return a torchvision classification model whose last layer, always new, gives D numbers.
+
+    Args:
+        channels: of the images: 3, or 1, which is repeated.
+        dimension: D.
+        name: as `torchvision.models.get_model` takes it.
+        weights: a file (.safetensors, or .pth that holds tensors alone) whose normalisation is
+            taken to be that of torchvision's own weights; DEFAULT or another name of torchvision's
+            weights, which are fetched once; None draws new ones.
+        size: side in pixels that images are resized to before the model; None leaves them.
+
+    Raises:
+        ValueError: torchvision has no such model, or the images have other channels.
+        InputError: the weights cannot be read or fetched, or are another model's.
+    """
+    from torchvision import models
+
+    _check(name, models.list_models(module=models), channels, "torchvision")
+    model: nn.Module = models.get_model(name, weights=None, num_classes=dimension)
+    if weights is None:
+        return LibraryModel(model, size)
+    known = models.get_model_weights(name).__members__
+    chosen = known.get(weights, known[DEFAULT])
+    if weights in known:
+        _take(model, _fetched(name, lambda: models.get_model(name, weights=chosen)), weights)
+    else:
+        _take(model, read_weights(weights, others=known), weights)
+    seen = chosen.transforms()
+    return LibraryModel(model, size, seen.crop_size[0], (seen.mean, seen.std))
+
+
+def timm_model(
+    *,
+    channels: int,
+    dimension: int,
+    name: str = "resnet18",
+    weights: str | None = None,
+    size: int | None = None,
+) -> LibraryModel:
+    """Return a timm model whose last layer, always new, gives D numbers.
+
+    Args:
+        channels: of the images: 3, or 1, which is repeated.
+        dimension: D.
+        name: as `timm.create_model` takes it; `name.tag` chooses among published weights.
+        weights: a file (.safetensors, or .pth that holds tensors alone) whose normalisation is
+            taken to be that of the published weights; DEFAULT for these, which are fetched once;
+            None draws new ones.
+        size: side in pixels that images are resized to before the model; None leaves them.
+
+    Raises:
+        ValueError: timm has no such model, or the images have other channels.
+        InputError: timm is not installed; the weights cannot be read or fetched, or are another
+            model's.
+    """
+    try:
+        import timm
+        from timm.data.config import resolve_model_data_config
+    except ImportError as error:
+        raise InputError("encoder=timm needs timm: pip install 'semcentres[timm]'") from error
+    _check(name.partition(".")[0], timm.list_models(), channels, "timm")
+    model: nn.Module = timm.create_model(name, num_classes=dimension)
+    if weights is None:
+        return LibraryModel(model, size)
+    if weights == DEFAULT:
+        _take(model, _fetched(name, lambda: timm.create_model(name, pretrained=True)), weights)
+    else:
+        _take(model, read_weights(weights, others=[DEFAULT]), weights)
+    seen = resolve_model_data_config(model)
+    return LibraryModel(model, size, seen["input_size"][-1], (seen["mean"], seen["std"]))
+
+
+def read_weights(path: str, *, others: Sequence[str] | Mapping[str, Any] = ()) -> Weights:
+    """Return the tensors of a .safetensors file, or of a .pth file that holds nothing else.
+
+    Args:
+        path: of the file; weights within an entry `model` or `state_dict` are found too.
+        others: names that could have been given in place of a file.
+
+    Raises:
+        InputError: no such file, or one that would run code or is damaged.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    file = Path(path).expanduser()
+    if not file.is_file():
+        raise InputError(
+            f"encoder.weights={path} is no file; give one, or {' or '.join(others) or 'null'}"
+        )
+    try:
+        if file.suffix == ".safetensors":
+            return load_file(file)
+        read = torch.load(file, map_location="cpu", weights_only=True)
+    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError) as error:
+        # torch's own message goes on with how to switch the safety off.
+        reason = str(error).splitlines()[0].split(". ")[0]
+        raise InputError(
+            f"{file} does not hold weights alone ({reason}); save the model's state_dict()"
+        ) from error
+    found: Weights = read.get("model", read.get("state_dict", read))
+    return found
+
+
+def check_images(encoder: Encoder, images: Shaped[Tensor, "N ..."]) -> None:
+    """Try an encoder on an image, and say where the images are not what its weights expect.
+
+    Raises:
+        InputError: the backbone cannot take images of this size.
+    """
+    if images.ndim != 4:
+        return
+    side, wanted = encoder.size or images.shape[-1], encoder.trained_at or 224
+    remedy = (
+        f"set data.source.size={wanted} where the files are larger, or encoder.size={wanted},"
+        " which resizes them within the model"
+    )
+    mode = encoder.training
+    try:
+        with torch.inference_mode():
+            encoder.eval()(plain(images[:1]))
+    except (RuntimeError, AssertionError, ValueError) as error:
+        raise InputError(
+            f"the encoder cannot take images of {side} pixels ({error}); {remedy}"
+        ) from error
+    finally:
+        encoder.train(mode)
+    if images.shape[1] < len(encoder.mean):
+        log.info("the backbone takes %d channels: the images' one is repeated", len(encoder.mean))
+    if encoder.trained_at not in (None, side):
+        told = "the backbone's weights were trained on images of %d pixels, it is given %d; %s"
+        log.info(told, encoder.trained_at, side, remedy)
+
+
+def _check(name: str, known: Sequence[str], channels: int, library: str) -> None:
+    if name not in known:
+        near = get_close_matches(name, known, n=3)
+        hint = f"; it has {', '.join(near)}" if near else ""
+        raise ValueError(f"{library} has no classification model {name!r}{hint}")
+    if channels not in (1, 3):
+        raise ValueError(f"{name} takes 3 channels, or 1 repeated; the images have {channels}")
+
+
+def _fetched(name: str, make: Any) -> Weights:  # noqa: ANN401
+    """Return the weights of the published model that `make` gives."""
+    try:
+        weights: Weights = make().state_dict()
+    except (OSError, RuntimeError) as error:
+        # What both libraries' downloads raise, without a connection or with a broken file.
+        raise InputError(
+            f"the published weights of {name} cannot be had ({error}); fetch them once where there"
+            " is a connection, or set encoder.weights=FILE"
+        ) from error
+    return weights
+
+
+def _take(model: nn.Module, weights: Weights, origin: str) -> None:
+    """Load all weights but those of the last layer.
+
+    Raises:
+        InputError: they are not this model's; the first differences are named.
+    """
+    *_, (last, _) = (
+        (name, m) for name, m in model.named_modules() if list(m.parameters(recurse=False))
+    )
+    head = {f"{last}.weight", f"{last}.bias"}  # of classes, where ours gives embeddings
+    wanted = {k: v.shape for k, v in model.state_dict().items() if k not in head}
+    given = {k: v.shape for k, v in weights.items() if k not in head}
+    wrong = sorted(k for k in wanted.keys() | given.keys() if wanted.get(k) != given.get(k))
+    if wrong:
+        told = "; ".join(
+            f"{k}: {_shape(wanted, k)} wanted, {_shape(given, k)} given" for k in wrong[:2]
+        )
+        raise InputError(
+            f"encoder.weights={origin}: {len(wrong)} tensors are not this model's ({told})"
+        )
+    model.load_state_dict({k: v for k, v in weights.items() if k not in head}, strict=False)
+
+
+def _shape(shapes: Mapping[str, torch.Size], key: str) -> str:
+    return str(list(shapes[key])) if key in shapes else "none"

@@ -1,0 +1,111 @@
+"""split.json: which images a run was trained, tuned and tested on, and whether they are still so.
+
+    {"fingerprint": "…", "class_names": […],
+     "labelled": {"cat/a.jpg": "1f3a…", …}, "unlabelled": {…}, "validation": {…}, "test": {…}}
+
+An image is called by its path within the data set, or by its number where it has none; beside it
+stands a short hash of its pixels and of the name of its class.
+"""
+
+import json
+import logging
+from collections.abc import Mapping
+from hashlib import blake2b
+from pathlib import Path
+
+from centre_builders.artefact import write_json
+from centre_builders.errors import CorruptArtefact, InputError
+from semcentres.data.source import ImageSet, Source
+from semcentres.data.split import Split
+
+log = logging.getLogger(__name__)
+
+FILE = "split.json"
+PARTS = ("labelled", "unlabelled", "validation", "test")
+Marks = dict[str, str]  # id to hash
+
+
+def save_split(run_dir: Path, source: Source, split: Split) -> None:
+    """Write a run's split."""
+    ids, marks = zip(*_marks(source, source.train, "train").items(), strict=True)
+    rows = {part: getattr(split, part).sort().values.tolist() for part in PARTS[:3]}
+    content = {
+        "fingerprint": source.fingerprint,
+        "class_names": list(source.class_names),
+        **{part: {ids[row]: marks[row] for row in rows[part]} for part in rows},
+        "test": _marks(source, source.test, "test"),
+    }
+    write_json(run_dir / FILE, content)
+
+
+def check_unchanged(run_dir: Path, source: Source) -> None:
+    """Compare the data with what a run was made with; a run without split.json is not compared.
+
+    Raises:
+        InputError: images or classes were added, removed or changed; they are counted, and the
+            first few are named.
+        CorruptArtefact: split.json cannot be read.
+    """
+    path = run_dir / FILE
+    if not path.is_file():
+        return
+    try:
+        before = json.loads(path.read_text(encoding="utf-8"))
+        if before["fingerprint"] == source.fingerprint:
+            return
+        then: Marks = {id_: mark for part in PARTS for id_, mark in before[part].items()}
+        names = {name: "" for name in before["class_names"]}
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise CorruptArtefact(
+            f"{path} cannot be read ({error!r}); restore it, or train again with restart=true"
+        ) from error
+    now = {**_marks(source, source.train, "train"), **_marks(source, source.test, "test")}
+    classes = _differences(names, {name: "" for name in source.class_names}, "classes")
+    images = _differences(then, now, "images")
+    told = "; ".join([*classes, *images]) or "their order, or which are for validation"
+    raise InputError(
+        f"the data is not what {run_dir} was trained with ({told}); put it back, or train again"
+        " with another run_dir or restart=true"
+    )
+
+
+def warn_of_duplicates(source: Source) -> None:
+    """Say how many test images are among the training images too, to the pixel."""
+    trained = set(source.train.digests)
+    ids = source.test.ids or range(len(source.test))
+    both = [id_ for id_, digest in zip(ids, source.test.digests, strict=True) if digest in trained]
+    if both:
+        log.warning(
+            "%d of %d test images are training images too, such as %s; results are better than"
+            " they should be",
+            len(both),
+            len(source.test),
+            both[0],
+        )
+
+
+def _marks(source: Source, images: ImageSet, split: str) -> Marks:
+    names = [*source.class_names, ""]  # -1 is the last
+    ids = images.ids or [f"{split} {row}" for row in range(len(images))]
+    return {
+        id_: blake2b(f"{digest} {names[label]}".encode(), digest_size=8).hexdigest()
+        for id_, digest, label in zip(ids, images.digests, images.labels.tolist(), strict=True)
+    }
+
+
+def _differences(then: Mapping[str, str], now: Mapping[str, str], what: str) -> list[str]:
+    """Return what was added, removed and changed, each with its number and first few names.
+
+    >>> _differences({"a": "1", "b": "2"}, {"b": "3", "c": "4"}, "images")
+    ['images added: 1 (c)', 'images removed: 1 (a)', 'images changed: 1 (b)']
+    """
+    found = {
+        "added": [key for key in now if key not in then],
+        "removed": [key for key in then if key not in now],
+        "changed": [key for key in now if key in then and now[key] != then[key]],
+    }
+    return [
+        f"{what} {how}: {len(keys)} ({', '.join(keys[:5])}{', …' if len(keys) > 5 else ''})"
+        for how, keys in found.items()
+        if keys
+    ]
