@@ -5,7 +5,7 @@ The verbs of the command in Python, with the same words:
     import semcentres
     run, results = semcentres.train("centres=word2vec", "data=fashion_mnist")
     model = semcentres.load(run.path)
-    model.predict(images)
+    model.predict(images).names
 """
 
 from typing import TYPE_CHECKING, Any
@@ -61,6 +61,11 @@ def compare(*words: str) -> Any:  # noqa: ANN401
 def evaluate(*words: str, source: "Source | None" = None) -> Any:  # noqa: ANN401
     """Evaluate a trained run: `semcentres evaluate`; returns run folder and results."""
     return _verb("evaluate", words, source=source)
+
+
+def predict(*words: str) -> Any:  # noqa: ANN401
+    """Classify images of files or of a split: `semcentres predict`; returns rows and faults."""
+    return _verb("predict", words)
 
 
 def embed(*words: str) -> Any:  # noqa: ANN401

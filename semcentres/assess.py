@@ -1,7 +1,6 @@
 """From a trained model to results: embeddings, index, metrics, pictures, model card."""
 
 import logging
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -14,6 +13,7 @@ from semcentres.approximate import build_index, check_wanted
 from semcentres.card import model_card
 from semcentres.checkpoint import Results, RunFolder
 from semcentres.collection import save_collection
+from semcentres.components import build
 from semcentres.data.source import ImageSet, Source
 from semcentres.data.split import Split
 from semcentres.evaluation.report import (
@@ -23,7 +23,9 @@ from semcentres.evaluation.report import (
     draw_gram,
     draw_map,
     draw_recorded,
+    draw_reliability,
     draw_toy,
+    draw_views,
 )
 from semcentres.indexes import AnyIndex, describe_index
 from semcentres.measure import (
@@ -35,11 +37,12 @@ from semcentres.measure import (
     by_neighbours,
     by_new_names,
 )
+from semcentres.measure_calibration import by_calibration, by_views
 from semcentres.measure_hierarchy import by_hierarchy
 from semcentres.model import Model
+from semcentres.objectives.batch import Objective
 from semcentres.recipe import labelled_images
 from semcentres.settings import TrainConfig
-from semcentres.views import View
 
 log = logging.getLogger(__name__)
 
@@ -53,11 +56,15 @@ def assess(
     model: Model,
     source: Source,
     split: Split,
-    views: Sequence[View],
     held: ImageSet,
     config: TrainConfig,
+    *,
+    num_views: int = 1,
 ) -> Results:
-    """Measure a model, write metrics.json, index, pictures and model card, return the results."""
+    """Measure a model, write metrics.json, index, pictures and model card, return the results.
+
+    Above 1, `num_views` is the largest number of views whose gain and cost are measured too.
+    """
     log.info("embedding %s images", f"{len(held) + len(source.train):,}")
     gallery = _gallery(source, split, config.split)
     index = build_index(
@@ -72,6 +79,10 @@ def assess(
     )
     shown = Assessed(held, asked.embeddings, config.split, index, source.labels[gallery].numpy())
     by_centre, found = by_centres(model, shown)
+    novel = None if source.novel is None else model.embed(source.novel.images)
+    objective: Objective = build(config.objective)
+    calibrated, diagrams = by_calibration(model, shown, novel, objective.temperature or 1.0)
+    views = [build(view) for view in config.views.values()]
     results = {
         **_about(model, source, split, config, shown),
         **by_labelled(asked, taught, model.bank.vectors),
@@ -79,12 +90,18 @@ def assess(
         **by_neighbours(shown, len(source.class_names)),
         **by_distribution(model, shown, views, config.seed),
         **by_hierarchy(model, shown, source),
-        **by_new_names(model, source),
+        **by_new_names(model, source, novel),
+        **calibrated,
     }
+    if num_views > 1:
+        results["views"] = by_views(model, held, num_views)
     if len(found.confusion) <= MAX_CONFUSION:
         results["confusion"] = found.confusion.tolist()
     log.info("drawing the report")
     _draw(run, model, shown, source.train, gallery, found.confusion)
+    draw_reliability(diagrams, run.report / "reliability.png")
+    if num_views > 1:
+        draw_views(results["views"], run.report / "views.png")
     write_file(run.path / "README.md", model_card(results, config, path=str(run.path)).encode())
     # Last, because it is what says that the run is finished.
     run.write_json("metrics.json", results)

@@ -28,9 +28,10 @@ from semcentres.checkpoint import Results
 from semcentres.compose import load_config
 from semcentres.deployed import FORMATS, OUTPUTS, Deployed, Layout, Runner
 from semcentres.hub import push_to_hub
-from semcentres.model import CENTRES, WEIGHTS, Model
+from semcentres.model import Model
 from semcentres.recipe import make_source
 from semcentres.settings import ExportConfig, TrainConfig
+from semcentres.weights import CENTRES, WEIGHTS
 
 log = logging.getLogger(__name__)
 

@@ -22,8 +22,8 @@ Recall, R-precision and MAP@R: each image is a query among {retrieval_gallery}. 
 of {num_gallery:,} training images with their true labels, also those that training did not see;
 its search is {search}.
 Alignment: mean squared distance of two views of an image; uniformity: log of the mean of
-exp(-2 d^2) over pairs (arXiv:2005.10242). Cluster energy: sum over classes of the mean squared
-distance to the nearest centre.
+exp(-2 d^2) over pairs (arXiv:2005.10242). ECE: 15 bins (arXiv:1706.04599). Cluster energy: sum
+over classes of the mean squared distance to the nearest centre.
 
 {pictures}
 
@@ -44,7 +44,8 @@ the same machine.
 ## Limits
 
 One seed and one data set; the numbers say nothing about other images. The nearest centre is
-always one of the {num_classes} classes, also for an image of none of them.
+always one of the {num_classes} classes, also for an image of none of them; `known` says which
+images are too far from all centres. Confidences are calibrated on {calibrated_on}.
 
 ## Use
 
@@ -55,7 +56,8 @@ USE = """\
 import semcentres
 
 model = semcentres.load("{path}")
-model.predict(images)  # uint8 tensor [N {channels} H W] -> class names
+found = model.predict(images)  # uint8 tensor [N {channels} H W]
+found.names, found.confidences, found.known
 model.embed(images)    # -> float32 [N {dimension}]
 ```
 """
@@ -68,6 +70,11 @@ MEASURES = {
     "probe_accuracy": "linear probe accuracy",
     "feature_probe_accuracy": "linear probe accuracy, before the head",
     "soft_neighbour_accuracy": "soft nearest neighbour accuracy (the known labels)",
+    "ece_before": "calibration error ECE of the confidence, before calibration",
+    "ece": "the same, calibrated",
+    "false_rejection_rate": "images taken for none of the classes",
+    "open_set_auroc": "AUROC of unseen classes against known ones, by energy",
+    "open_set_false_accept_rate": "images of unseen classes taken for known ones",
     "recall_at_1": "Recall@1",
     "recall_at_5": "Recall@5",
     "recall_at_10": "Recall@10",

@@ -17,6 +17,7 @@ semcentres: image encoders trained toward fixed centres made from class names
   semcentres train     train an encoder toward the centres, then evaluate it
   semcentres compare   train several choices with equal steps and seeds; one table, one figure
   semcentres evaluate  evaluate a trained run: retrieval, kNN, nearest centre, pictures
+  semcentres predict   classes of images: confidence, runner-up, none of these
   semcentres embed     write embeddings of files or of a split; goes on where it was stopped
   semcentres index     embeddings to an index that can be searched, its recall measured
   semcentres search    the images nearest to a text, a class or an image
@@ -32,6 +33,7 @@ Words are key=value, in Hydra's form:
   semcentres data check data=folder data.root=~/pictures
   semcentres train data=folder data.root=~/pictures run_dir=runs/mine
   semcentres evaluate run_dir=runs/mine
+  semcentres predict run_dir=runs/mine images=~/new out=predictions.csv
   semcentres embed run_dir=runs/mine images=~/more out=more/embeddings
   semcentres index embeddings=more/embeddings out=more/index
   semcentres search run_dir=runs/mine among=more/index text="striped animal" report=found.png

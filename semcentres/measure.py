@@ -178,12 +178,13 @@ def by_distribution(model: Model, shown: Assessed, views: Sequence[View], seed: 
     }
 
 
-def by_new_names(model: Model, source: Source) -> Results:
+def by_new_names(model: Model, source: Source, embeddings: np.ndarray | None) -> Results:
     """Classify images of classes that were never trained, by centres added from their names.
 
-    Among the unseen names only, and among all names; nothing where the data has none.
+    Among the unseen names only, and among all names; nothing where the data has none. The
+    embeddings are those of `source.novel`.
     """
-    if source.novel is None:
+    if source.novel is None or embeddings is None:
         return {}
     results: Results = {"num_novel": len(source.novel_names), "num_novel_images": len(source.novel)}
     try:
@@ -191,8 +192,7 @@ def by_new_names(model: Model, source: Source) -> Results:
     except InputError as error:
         log.info("no centres for unseen names: %s", error)
         return results
-    seen, embeddings = len(model.bank.names), model.embed(source.novel.images)
-    labels = source.novel.labels.numpy()
+    seen, labels = len(model.bank.names), source.novel.labels.numpy()
     for name, centres, wanted in (
         ("zero_shot", bank.vectors[seen:], labels),
         ("zero_shot_all", bank.vectors, labels + seen),

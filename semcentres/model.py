@@ -4,10 +4,9 @@ Dimensions: N images, C channels, H by W pixels, D embedding width, K classes.
 """
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from hashlib import sha256
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,20 +14,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from centre_builders.artefact import MANIFEST, write_folder
 from centre_builders.bank import CentreBank
+from centre_builders.changes import add
 from centre_builders.errors import InputError
-from centre_builders.sealed import load_sealed, save_sealed
-from semcentres.backbones import LibraryModel
+from centre_builders.sealed import load_sealed
 from semcentres.components import build
 from semcentres.embedding import embed
 from semcentres.encoder import Encoder
 from semcentres.hub import locate
+from semcentres.multi_view import Average, score_views
+from semcentres.prediction import UNCALIBRATED, Calibration, Predictions
+from semcentres.randomness import generator
+from semcentres.views import RandomView
+from semcentres.weights import CENTRES, WEIGHTS, encoder_fingerprint, make_encoder, write_weights
 
 if TYPE_CHECKING:
     from semcentres.collection import Collection, Hits
 
-WEIGHTS = "model.safetensors"
-CENTRES = "centres.safetensors"
+BLOCK = 1024  # images that are scored at a time
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Model:
         encoder: images to unit embeddings.
         bank: class names and their centres.
         about: what is stored beside the weights: how to build the encoder, the bank's
-            fingerprint, the data's name.
+            fingerprint, the data's name, the images' size, a view, the calibration.
         fingerprint: SHA-256 of the encoder: its weights and what it is built of. Changes of the
             bank do not change it, and embeddings stay valid.
         folder: where it was loaded from; None where it was not.
@@ -71,18 +75,106 @@ class Model:
             )
         encoder = make_encoder(about["encoder"], channels=about["channels"], bank=bank)
         encoder.load_state_dict({name: torch.from_numpy(a) for name, a in tensors.items()})
-        return cls(encoder.eval(), bank, about, _fingerprint(about["encoder"], tensors), place)
+        return cls(
+            encoder.eval(), bank, about, encoder_fingerprint(about["encoder"], tensors), place
+        )
+
+    @cached_property
+    def calibration(self) -> Calibration:
+        """What confidences and verdicts rest on; of older models, nothing."""
+        known = self.about.get("calibration")
+        return UNCALIBRATED if known is None else Calibration(**known)
 
     def embed(self, images: Tensor, rows: Tensor | None = None) -> np.ndarray:
         """Return unit embeddings [N D] of uint8 images [N C H W], or of some rows of them."""
         return embed(self.encoder, images, rows=rows)
 
-    def predict(self, images: Tensor) -> list[str]:
-        """Return the name of the class whose centre is nearest to each image."""
-        from semcentres.index import nearest_centres
+    def predict(
+        self, images: Tensor, *, views: int = 1, average: str = Average.EMBEDDING
+    ) -> Predictions:
+        """Return each image's class, confidence, runner-up and verdict; see `multi_view`.
 
-        rows = nearest_centres(self.embed(images), self.bank.vectors).ids[:, 0]
-        return [self.bank.names[row] for row in rows]
+        Args:
+            images: uint8 [N C H W], or floats [N F] for plain vectors.
+            views: that are averaged, from 1: the plain image, then moved as in training, all
+                images alike. An image whose class is certain before has fewer.
+            average: what is averaged: embedding, distance or probability. Temperature and
+                threshold were fitted to plain images.
+
+        Raises:
+            UsageError: `views` or `average` is out of range.
+            InputError: more views are asked of a model that was stored without one.
+        """
+        centres = torch.from_numpy(self.bank.vectors)
+        scores = [
+            score_views(
+                partial(self.embed_view, block),
+                len(block),
+                centres,
+                temperature=self.calibration.temperature,
+                views=views,
+                average=average,
+            )
+            for block in images.split(BLOCK)
+        ]
+        return Predictions.of(scores, self.bank.names, self.calibration)
+
+    def embed_view(self, images: Tensor, number: int, rows: Tensor) -> Tensor:
+        """Return the embeddings of some images in view `number`, 0 being the plain image."""
+        if number == 0:
+            return torch.from_numpy(self.embed(images, rows))
+        view = None if self.about.get("view") is None else build(self.about["view"])
+        if not isinstance(view, RandomView):
+            raise InputError(
+                f"this model knows no view that moves images, only the plain one; leave views at 1"
+                f" (it holds {self.about.get('view')})"
+            )
+
+        def moved(batch: Tensor, _: int) -> Tensor:
+            return view.alike(batch, generator("inference", number, device=batch.device))
+
+        return torch.from_numpy(embed(self.encoder, images, rows=rows, view=moved))
+
+    def add_classes(
+        self, names: Sequence[str], *, descriptions: Mapping[str, str] | None = None
+    ) -> "Model":
+        """Return the model with further classes, whose centres come from their names.
+
+        Nothing is trained and no old centre moves. The calibration stays that of the old classes:
+        of their images no more are rejected than before, as a further centre only lowers the
+        energy; what the threshold does to images of the new ones, nobody has measured.
+
+        Args:
+            names: new ones, each once.
+            descriptions: for some of them, a text that text builders read in place of the name.
+
+        Raises:
+            InputError: a name is there already, or the bank's builder cannot place it.
+        """
+        return replace(self, bank=add(self.bank, names, descriptions=descriptions))
+
+    def with_bank(self, bank: CentreBank) -> "Model":
+        """Return the model with other centres of the same width; it has no calibration."""
+        if bank.fingerprint == self.bank.fingerprint:
+            return self
+        return replace(self, bank=bank, about={**self.about, "calibration": None})
+
+    def save(self, folder: str | Path) -> None:
+        """Write encoder, centres and calibration to a folder for `Model.load`, whole or not at all.
+
+        Raises:
+            InputError: the folder holds other things than a saved model.
+        """
+        place, own = Path(folder), {WEIGHTS, CENTRES, MANIFEST}
+        strange = sorted({path.name for path in place.glob("*")} - own)
+        if strange:
+            raise InputError(
+                f"{place} holds {strange[0]}, which saving a model would remove; name a new folder"
+            )
+        about = {**self.about, "bank": self.bank.fingerprint}
+        with write_folder(place, about={"model": self.fingerprint}) as temporary:
+            write_weights(temporary, self.encoder, about)
+            self.bank.save(temporary / CENTRES)
 
     @cached_property
     def collection(self) -> "Collection":
@@ -113,66 +205,3 @@ class Model:
         searched.check_model(self.fingerprint)
         vectors = query_vectors(query, bank=self.bank, embed=self.embed, about=self.about)
         return searched.search(vectors, k)
-
-
-def _fingerprint(component: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
-    digest = sha256(json.dumps(component, sort_keys=True).encode())
-    for name in sorted(tensors):
-        digest.update(name.encode())
-        digest.update(np.ascontiguousarray(tensors[name]).data)
-    return digest.hexdigest()
-
-
-def make_encoder(
-    component: Mapping[str, Any],
-    *,
-    channels: int,
-    bank: CentreBank,
-    statistics: tuple[list[float], list[float]] | None = None,
-) -> Encoder:
-    """Return a fresh encoder as wide as the bank.
-
-    Args:
-        component: of the backbone.
-        channels: of the images.
-        bank: gives the width.
-        statistics: mean and standard deviation of each channel; None where weights that hold
-            them are loaded next, and then nothing else is read or fetched.
-
-    Raises:
-        InputError: the backbone's own weights cannot be read or fetched.
-    """
-    if statistics is None and "weights" in component:
-        component = {**component, "weights": None}
-    backbone = build(component)(channels=channels, dimension=bank.dimension)
-    mean, std = statistics or ([0.0] * channels, [1.0] * channels)
-    if isinstance(backbone, LibraryModel):
-        return backbone.encoder((mean, std))
-    return Encoder(backbone, mean=mean, std=std)
-
-
-def save_model(
-    folder: Path,
-    encoder: torch.nn.Module,
-    *,
-    component: Mapping[str, Any],
-    bank: CentreBank,
-    images: Tensor,
-    data: str,
-) -> None:
-    """Write weights for inference, with what `Model.load` needs; the bank is written by itself.
-
-    `images` are some that it was trained on, which tell their shape.
-    """
-    tensors = {k: v.detach().cpu().contiguous().numpy() for k, v in encoder.state_dict().items()}
-    if component.get("weights"):
-        # Where it was is nobody's business, nor read again.
-        component = {**component, "weights": Path(component["weights"]).name}
-    about = {
-        "encoder": dict(component),
-        "channels": images.shape[1],
-        "size": list(images.shape[2:]),
-        "bank": bank.fingerprint,
-        "data": data,
-    }
-    save_sealed(folder / WEIGHTS, tensors, {"about": json.dumps(about, sort_keys=True)})

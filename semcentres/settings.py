@@ -109,6 +109,19 @@ class EvaluateConfig:
     run_dir: str = MISSING  # a run folder made by train
     bank: str | None = None  # other centres to classify by; None takes the run's own
     split: str = "test"  # test or validation
+    num_views: int = 1  # above 1: what so many views of an image bring, and cost (report/views.png)
+
+
+@dataclass
+class PredictConfig:
+    """`semcentres predict`."""
+
+    run_dir: str = MISSING  # a run folder made by train, or one that Model.save wrote
+    images: Any = None  # a file, a folder, a table (path), or a list; None: a split
+    split: str = "test"  # of the run's data: train, test or validation
+    num_views: int = 1  # that are averaged; called so because `views` is a group of conf/
+    average: str = "embedding"  # what is averaged: embedding, distance or probability
+    out: str | None = None  # FILE.csv or FILE.jsonl; csv or jsonl: standard output; None: a table
 
 
 @dataclass
@@ -176,6 +189,7 @@ SCHEMAS = {
     "check": CheckConfig,
     "centres": CentresConfig,
     "evaluate": EvaluateConfig,
+    "predict": PredictConfig,
     "embed": EmbedConfig,
     "index": IndexConfig,
     "search": SearchConfig,

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -13,7 +13,7 @@ from rich.table import Table
 from centre_builders.audit import Audit
 from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError
-from semcentres import show_audit, show_check
+from semcentres import show_audit, show_check, show_predictions
 from semcentres.card import MEASURES
 from semcentres.check import DataCheck
 from semcentres.comparison import Comparison
@@ -21,6 +21,9 @@ from semcentres.finding import Found
 from semcentres.indexes import describe_index, tell_index
 from semcentres.indexing import Indexed
 from semcentres.sharding import Written
+
+if TYPE_CHECKING:
+    from semcentres.predicting import Predicted
 
 WIDE = 200  # columns where nobody's terminal folds them
 VERSIONS = (
@@ -105,6 +108,21 @@ def compare(found: Comparison) -> None:
     console.print(f"tables    {found.folder / 'comparison.md'}, .json", soft_wrap=True)
     for picture in sorted(found.folder.glob("*.png")):
         console.print(f"picture   {picture}", soft_wrap=True)
+
+
+def predict(found: "Predicted") -> None:
+    """Print predictions, unless they were written.
+
+    Raises:
+        InputError: a file could not be read; so the exit code says it too.
+    """
+    if found.out is None:
+        show_predictions.show(found)
+    elif found.file is not None:
+        sys.stdout.write(f"{found.file}\n")
+    if found.bad:
+        num = len(found.bad) + len(found.rows)
+        raise InputError(f"{len(found.bad)} of {num} images cannot be read, named above")
 
 
 def embed(written: Written) -> None:

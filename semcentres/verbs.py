@@ -18,6 +18,7 @@ from semcentres.backbones import check_images
 from semcentres.banks import centres as centres  # a verb too
 from semcentres.banks import make_bank
 from semcentres.bundle import export as export  # a verb too
+from semcentres.calibrate import calibrate
 from semcentres.checkpoint import Results, RunFolder
 from semcentres.components import build
 from semcentres.compose import load_config
@@ -29,8 +30,9 @@ from semcentres.encoder import Encoder
 from semcentres.finding import search as search
 from semcentres.identity import check_same_config, default_run_dir
 from semcentres.indexing import index as index
-from semcentres.model import Model, make_encoder, save_model
+from semcentres.model import Model
 from semcentres.objectives.batch import Objective
+from semcentres.predicting import predict as predict
 from semcentres.recipe import (
     check_temperature,
     describe,
@@ -46,6 +48,7 @@ from semcentres.settings import CheckConfig, EvaluateConfig, TrainConfig
 from semcentres.sharding import embed as embed
 from semcentres.task import Task
 from semcentres.trainer import Trainer
+from semcentres.weights import make_encoder, save_model
 
 if TYPE_CHECKING:
     from semcentres.check import DataCheck
@@ -94,6 +97,7 @@ def train(config: TrainConfig, source: Source | None = None) -> tuple[RunFolder,
         bank.save(run.path / "centres.safetensors")
         save_split(run.path, source, split)
         encoder = _fit(config, source, split, bank, objective, run, about)
+        views = list(config.views.values())
         save_model(
             run.path,
             encoder,
@@ -101,6 +105,8 @@ def train(config: TrainConfig, source: Source | None = None) -> tuple[RunFolder,
             bank=bank,
             images=source.train.images,
             data=source.name,
+            view=views[0],
+            calibration=calibrate(encoder, bank, source, split, build(views[-1]), config.seed),
         )
         return run, _assess_run(run, config, source)
 
@@ -128,7 +134,8 @@ def evaluate(config: EvaluateConfig, source: Source | None = None) -> tuple[RunF
     source = source or make_source(trained.data)
     check_unchanged(run.path, source)
     with run.lock():
-        return run, _assess_run(run, replace(trained, split=config.split), source, bank)
+        asked = replace(trained, split=config.split)
+        return run, _assess_run(run, asked, source, bank, num_views=config.num_views)
 
 
 def read_results(run: RunFolder) -> Results | None:
@@ -201,17 +208,22 @@ def _validate(
 
 
 def _assess_run(
-    run: RunFolder, config: TrainConfig, source: Source, bank: CentreBank | None = None
+    run: RunFolder,
+    config: TrainConfig,
+    source: Source,
+    bank: CentreBank | None = None,
+    *,
+    num_views: int = 1,
 ) -> Results:
     # Imported here: metrics and pictures take longer to load than a training takes to begin.
     from semcentres.assess import assess
 
     model = Model.load(run.path)
     if bank is not None:
-        model = replace(model, bank=_fitting(bank, model, source))
+        model = model.with_bank(_fitting(bank, model, source))
     split = make_split(config, source)
-    views = [build(view) for view in config.views.values()]
-    return assess(run, model, source, split, views, select(source, split, config.split)[0], config)
+    held, _ = select(source, split, config.split)
+    return assess(run, model, source, split, held, config, num_views=num_views)
 
 
 def _fitting(bank: CentreBank, model: Model, source: Source) -> CentreBank:

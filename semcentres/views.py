@@ -84,6 +84,18 @@ class RandomView:
         """Return one random view of every image, values in [0, 1]."""
         return self._spoil(self._recolour(self._resample(images, generator), generator), generator)
 
+    def alike(
+        self, images: UInt8[Tensor, "B C H W"], generator: torch.Generator
+    ) -> Float[Tensor, "B C H W"]:
+        """Return one view that is the same for all images: its geometry alone, in their own shape.
+
+        So what is said of an image depends neither on its batch nor on its place in it.
+        """
+        height, width = images.shape[-2:]
+        matrices = self._affine(1, height / width, generator).repeat(len(images), 1, 1)
+        moved = resample(images, matrices, (height, width), fill=255 * self.fill)
+        return moved.div_(255)
+
     def _resample(self, images: Tensor, generator: torch.Generator) -> Tensor:
         """Return the views' pixels as new floats in [0, 255]."""
         height, width = images.shape[-2:]

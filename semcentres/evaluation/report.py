@@ -5,6 +5,7 @@ from semcentres.evaluation.figures_curves import draw_curves
 from semcentres.evaluation.figures_gallery import draw_gallery
 from semcentres.evaluation.figures_map import draw_map
 from semcentres.evaluation.figures_matrices import draw_bank, draw_confusion, draw_gram
+from semcentres.evaluation.figures_reliability import draw_reliability, draw_views
 from semcentres.evaluation.figures_toy import draw_toy
 from semcentres.evaluation.figures_trade_off import draw_recorded
 
@@ -18,5 +19,7 @@ __all__ = [
     "draw_map",
     "draw_race",
     "draw_recorded",
+    "draw_reliability",
     "draw_toy",
+    "draw_views",
 ]

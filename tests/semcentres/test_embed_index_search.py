@@ -20,8 +20,9 @@ from semcentres.cli import main
 from semcentres.collection import Collection
 from semcentres.compose import load_config
 from semcentres.data.listing import list_images
-from semcentres.model import Model, make_encoder, save_model
+from semcentres.model import Model
 from semcentres.recipe import make_source
+from semcentres.weights import make_encoder, save_model
 
 WORDS = [
     "train", "data=mnist_5k", "centres=word2vec", "encoder.width=4", "trainer.steps=12",
