@@ -40,7 +40,7 @@ def query_vectors(
     if isinstance(query, str):
         return text_vector(bank, query)[None]
     if isinstance(query, Path):
-        ((_, query, faults),) = read_images([query], **image_shape(about))
+        ((_, query, faults),) = read_images([query], batch=1, **image_shape(about))
         if faults:
             raise InputError(faults[0])
     images = query[None] if query.ndim == 3 else query

@@ -37,7 +37,7 @@ def find_images(places: Sequence[str | Path]) -> list[Path]:
 
 
 def read_images(
-    paths: Sequence[Path], *, size: int, channels: int, batch: int = 1024
+    paths: Sequence[Path], *, size: int, channels: int, batch: int
 ) -> Iterator[tuple[list[Path], Tensor, list[str]]]:
     """Yield, batch by batch, the readable files, their images, and what is wrong with the others.
 
