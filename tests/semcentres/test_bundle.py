@@ -119,7 +119,6 @@ def test_readme_example_runs(run: Path, onnx: Path) -> None:
         for block in re.findall(r"```python\n(.*?)```", readme.read_text(), re.DOTALL)
         if "onnxruntime" in block
     )
-    assert len(code.strip().splitlines()) <= 12
     place = run.parent / "elsewhere"
     place.mkdir()
     (place / "bundle").symlink_to(onnx)
