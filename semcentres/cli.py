@@ -17,6 +17,7 @@ semcentres: image encoders trained toward fixed centres made from class names
   semcentres compare   train several choices with equal steps and seeds; one table, one figure
   semcentres evaluate  evaluate a trained run: retrieval, kNN, nearest centre, pictures
   semcentres embed     write embeddings of a split
+  semcentres serve     a web page to search images by text, class or image
   semcentres doctor    versions, devices and paths
 
 Words are key=value, in Hydra's form:
@@ -27,6 +28,7 @@ Words are key=value, in Hydra's form:
   semcentres centres audit=true centres=sentence names_file=classes.csv
   semcentres train data=folder data.root=~/pictures run_dir=runs/mine
   semcentres evaluate run_dir=runs/mine
+  semcentres serve model=runs/mine port=8000
 
   semcentres VERB --help   the verb's groups, their options and all keys with their values
 """

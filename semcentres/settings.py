@@ -117,9 +117,20 @@ class EmbedConfig:
     out: str | None = None  # folder to write to; None: <run_dir>/embeddings/<split>
 
 
+@dataclass
+class ServeConfig:
+    """`semcentres serve`."""
+
+    model: str = MISSING  # a run folder made by train
+    index: str | None = None  # folder of `index`; None: the run's training images
+    port: int = 8000  # 0 takes a free one
+    host: str = "127.0.0.1"  # address to listen at; others than this let other machines in
+
+
 SCHEMAS = {
     "train": TrainConfig,
     "centres": CentresConfig,
     "evaluate": EvaluateConfig,
     "embed": EmbedConfig,
+    "serve": ServeConfig,
 }

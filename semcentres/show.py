@@ -95,6 +95,10 @@ def embed(folder: Path) -> None:
     sys.stdout.write(f"{folder}\n")
 
 
+def serve(_: None) -> None:
+    """Print nothing: the server has ended."""
+
+
 def results_title(results: Mapping[str, Any]) -> str:
     """Return what was measured on what."""
     return f"{results['num_images']:,} {results['split']} images of {results['data']}"

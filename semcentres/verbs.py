@@ -33,7 +33,7 @@ from semcentres.recipe import (
     make_split,
     select,
 )
-from semcentres.settings import EmbedConfig, EvaluateConfig, TrainConfig
+from semcentres.settings import EmbedConfig, EvaluateConfig, ServeConfig, TrainConfig
 from semcentres.task import Task
 from semcentres.trainer import Trainer
 
@@ -102,6 +102,14 @@ def embed(config: EmbedConfig) -> Path:
         np.save(folder / "ids.npy", rows.numpy())
         write_json(folder / "class_names.json", list(source.class_names))
     return out
+
+
+def serve(config: ServeConfig) -> None:
+    """Serve a model's web page until a signal arrives."""
+    # Imported here: the packages are an extra.
+    from semcentres.web.serve import serve
+
+    serve(config)
 
 
 def read_results(run: RunFolder) -> Results | None:
