@@ -22,6 +22,7 @@ _HOMES = {
     "add": "changes",
     "rename": "changes",
     "retire": "changes",
+    "text_vector": "free_text",
     "build_bank": "building",
     "CentreBuilder": "protocol",
     "RawCentres": "protocol",

@@ -73,19 +73,48 @@ def verify_folder(path: str | Path) -> dict[str, Any]:
         CorruptArtefact: the manifest or a file is missing, differs, or is not listed.
     """
     folder = Path(path)
-    manifest = _read_manifest(folder)
+    manifest = read_manifest(folder)
     listed: dict[str, dict[str, Any]] = manifest["files"]
     found = {name for name in _files(folder) if name != MANIFEST}
     for name in sorted(found ^ listed.keys()):
         fault = "is missing" if name in listed else "is not in the manifest"
         raise CorruptArtefact(f"{folder / name} {fault}; restore the folder or make it anew")
     for name, wanted in listed.items():
-        if _describe(folder / name) != wanted:
+        if describe_file(folder / name) != wanted:
             raise CorruptArtefact(
                 f"{folder / name} differs from its SHA-256 in {MANIFEST};"
                 " restore the folder or make it anew"
             )
     return manifest
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return a folder's manifest; the files are not checked against it.
+
+    Raises:
+        CorruptArtefact: it is missing or is none.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["schema"] != SCHEMA or not isinstance(manifest["files"], dict):
+            raise ValueError(f"schema {manifest['schema']}, wanted {SCHEMA}")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CorruptArtefact(f"{path} cannot be read ({error}); make the folder anew") from error
+    return dict(manifest)
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """Return SHA-256 and size of a file.
+
+    Raises:
+        CorruptArtefact: it cannot be read.
+    """
+    try:
+        with path.open("rb") as file:
+            return {"sha256": file_digest(file, "sha256").hexdigest(), "size": path.stat().st_size}
+    except OSError as error:
+        raise CorruptArtefact(f"{path} cannot be read ({error.strerror})") from error
 
 
 def sweep(parent: str | Path) -> None:
@@ -97,7 +126,7 @@ def sweep(parent: str | Path) -> None:
 
 
 def _write_manifest(folder: Path, about: Mapping[str, Any]) -> None:
-    files = {name: _describe(folder / name) for name in _files(folder)}
+    files = {name: describe_file(folder / name) for name in _files(folder)}
     for name in files:
         _sync(folder / name)
     content = {"schema": SCHEMA, "about": dict(about), "files": files}
@@ -120,27 +149,8 @@ def _replace_folder(temporary: Path, target: Path) -> None:
         _remove(aside)
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["schema"] != SCHEMA or not isinstance(manifest["files"], dict):
-            raise ValueError(f"schema {manifest['schema']}, wanted {SCHEMA}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorruptArtefact(f"{path} cannot be read ({error}); make the folder anew") from error
-    return dict(manifest)
-
-
 def _files(folder: Path) -> list[str]:
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir())
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            return {"sha256": file_digest(file, "sha256").hexdigest(), "size": path.stat().st_size}
-    except OSError as error:
-        raise CorruptArtefact(f"{path} cannot be read ({error.strerror})") from error
 
 
 def _temporary(target: Path) -> Path:

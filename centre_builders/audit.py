@@ -7,7 +7,7 @@ by `explain`; where builders are within a builder, theirs are asked.
 
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial, reduce
 from typing import Any
 
@@ -28,6 +28,7 @@ from centre_builders.findings import (
     same_texts,
     twice,
 )
+from centre_builders.free_text import text_readers
 from centre_builders.protocol import CentreBuilder, RawCentres
 from centre_builders.vocabulary import Explains, Resolution
 
@@ -113,7 +114,7 @@ def audit(
     findings = [*bad_names(names), *twice(names)]
     bad = {name for found in findings if found.kind == "bad name" for name in found.names}
     usable = [name for name in dict.fromkeys(names.names) if name not in bad]
-    readers = _readers(builder)
+    readers = text_readers(builder)
     read, more = _read(readers, usable, names.descriptions)
     unknown = {name for found in more if found.kind == "unknown name" for name in found.names}
     placed = [name for name in read if name not in unknown]
@@ -138,18 +139,6 @@ def _composed(names: ClassNames) -> ClassNames:
     compose = partial(unicodedata.normalize, "NFC")
     descriptions = {compose(name): text for name, text in names.descriptions.items()}
     return replace(names, names=tuple(map(compose, names.names)), descriptions=descriptions)
-
-
-def _readers(builder: CentreBuilder) -> list[Explains]:
-    """Return the builder if it reads text, else those within it that do."""
-    if isinstance(builder, Explains):
-        return [builder]
-    values: list[Any] = (
-        [getattr(builder, f.name) for f in fields(builder)] if is_dataclass(builder) else []
-    )
-    several = [value if isinstance(value, list | tuple) else [value] for value in values]
-    inner = [one for group in several for one in group if isinstance(one, CentreBuilder)]
-    return [reader for one in inner for reader in _readers(one)]
 
 
 def _read(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 
 from centre_builders.bank import CentreBank
 from centre_builders.building import check_descriptions
@@ -46,13 +46,34 @@ def add(
     names = check_names((*bank.names, *names))[len(bank.names) :]
     told = descriptions or {}
     check_descriptions(told, names)
+    vectors, texts = place(bank, names, told, builder)
+    new_texts = {n: text for n, text in zip(names, texts, strict=True) if n != text}
+    return _child(
+        bank,
+        {"added": list(names)},
+        names=(*bank.names, *names),
+        vectors=np.concatenate([bank.vectors, vectors]),
+        texts={**bank.provenance.get("texts", {}), **new_texts},
+    )
+
+
+def place(
+    bank: CentreBank,
+    names: Sequence[str],
+    descriptions: Mapping[str, str],
+    builder: CentreBuilder | None = None,
+) -> tuple[Float32[np.ndarray, "n d"], tuple[str, ...]]:
+    """Return the unit centres that `add` gives new names, and the texts that they are read as.
+
+    Arguments and errors as of `add`.
+    """
     own = builder is None
     builder = rebuild(bank.provenance["builder"]) if builder is None else builder
     seed = int(bank.provenance["seed"])
     # Where rows do not depend on one another, a bank's own new rows go the way of its old ones.
     if isinstance(builder, Extensible) and not (own and bank.provenance.get("independent")):
         # What a class is read as, and not what it may be called by now.
-        texts = tuple(told.get(name, name) for name in names)
+        texts = tuple(descriptions.get(name, name) for name in names)
         source = bank.provenance["source"]
         placed = builder.extend(bank.vectors, bank.texts, texts, seed=seed, source=source)
     else:
@@ -70,15 +91,7 @@ def add(
             f"the new centres have {placed.shape[1]} dimensions, the bank {bank.dimension};"
             " give vectors from the bank's own space"
         )
-    vectors = np.concatenate([bank.vectors, normalise(placed).astype(np.float32)])
-    new_texts = {n: text for n, text in zip(names, texts, strict=True) if n != text}
-    return _child(
-        bank,
-        {"added": list(names)},
-        names=(*bank.names, *names),
-        vectors=vectors,
-        texts={**bank.provenance.get("texts", {}), **new_texts},
-    )
+    return normalise(placed).astype(np.float32), texts
 
 
 def rename(bank: CentreBank, new_names: Mapping[str, str]) -> CentreBank:

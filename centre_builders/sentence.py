@@ -4,7 +4,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -105,7 +105,7 @@ def packaged_minilm() -> str:
 
 def _embed(model: str, mark: str | None, prompts: Sequence[str]) -> Float[np.ndarray, "P D"]:
     """Return the embeddings, kept under the model's mark; without one they are not kept."""
-    encode = partial(_encode, model)
+    encode = partial(_encode, model, mark)
     return encode(prompts) if mark is None else embed_cached(mark, prompts, encode)
 
 
@@ -166,11 +166,16 @@ def _load(model: str) -> "SentenceTransformer":
         ) from error
 
 
-def _encode(model: str, prompts: Sequence[str]) -> Float[np.ndarray, "P D"]:
+@lru_cache(maxsize=1)
+def _encoder(model: str, mark: str | None) -> "SentenceTransformer":
+    """Return the model, kept for the next text: loading takes longer than reading some."""
     # In float64 a text's row does not depend, to the last bit of float32, on the texts beside it
     # in the batch, nor on the number of threads: so equal names give equal centres.
-    encoder = _load(model).double()
-    embedded = encoder.encode(
+    return _load(model).double()
+
+
+def _encode(model: str, mark: str | None, prompts: Sequence[str]) -> Float[np.ndarray, "P D"]:
+    embedded = _encoder(model, mark).encode(
         list(prompts),
         batch_size=64,
         show_progress_bar=len(prompts) > MANY and sys.stderr.isatty(),

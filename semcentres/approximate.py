@@ -1,6 +1,6 @@
 """Neighbours by an inverted file or a graph, for more rows than are compared one by one.
 
-With index.py and kmeans.py the only module that imports faiss.
+What FAISS does for it is in faiss_kinds.py.
 
 Dimensions: N rows of the index, Q queries, D columns, k neighbours.
 """
@@ -9,19 +9,32 @@ Dimensions: N rows of the index, Q queries, D columns, k neighbours.
 import torch  # noqa: F401  # isort: skip
 
 import logging
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, Literal, cast, final, get_args
 
 import faiss
 import numpy as np
-from jaxtyping import Float, Float32, Int64
+from jaxtyping import Float, Float32
 
 from centre_builders.artefact import verify_folder, write_folder
 from centre_builders.errors import CorruptArtefact, InputError
-from semcentres.index import FILE_NAME, Index, read_faiss, refuse_stale
+from semcentres.faiss_kinds import (
+    IP,
+    MOST_EF,
+    SEED,
+    Faiss,
+    Rows,
+    all_rows,
+    graph_of,
+    inverted_file,
+    is_graph,
+    search_faiss,
+    within,
+)
+from semcentres.index import FILE_NAME, Index, read_faiss, refuse_stale, write_index
 from semcentres.neighbours import Exclusion, Neighbours, in_blocks, unit_rows
 
 log = logging.getLogger(__name__)
@@ -31,14 +44,7 @@ log = logging.getLogger(__name__)
 EXACT_ROWS = 200_000
 SAMPLE = 1000  # rows that recall is measured on, and at most half of all
 MOST_LISTS = 4  # one list in so many is searched at most: beyond, all rows are nearly as fast
-MOST_EF = 1024
-LINKS = 32  # of a row of the graph; Malkov & Yashunin 2018 (arXiv:1603.09320) have 5 to 48
-EF_BUILD = 100
-POINTS_PER_LIST = 40  # that the lists' centroids are learnt from; FAISS warns of fewer than 39
-SEED, IP = 0, faiss.METRIC_INNER_PRODUCT
 Kind = Literal["auto", "flat", "ivf", "hnsw"]
-Rows = Float32[np.ndarray, "N D"]
-Faiss = Any  # its stubs know no parameters of searches
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,16 @@ class ApproximateIndex:
         """The number of columns, D."""
         return int(self._faiss.d)
 
+    @property
+    def kind(self) -> str:
+        """How it searches."""
+        return "hnsw" if is_graph(self._faiss) else "ivf"
+
+    @cached_property
+    def vectors(self) -> Float32[np.ndarray, "N D"]:
+        """All rows, in the order of their ids, put together at first use; not to be written to."""
+        return all_rows(self._faiss)
+
     def search(
         self, queries: Float[np.ndarray, "Q D"], k: int, *, exclude: Exclusion = None
     ) -> Neighbours:
@@ -100,8 +116,10 @@ class ApproximateIndex:
         """Return `search` in parts, each with its rows of the queries."""
         return in_blocks(self._top, self.dimension, len(self), queries, k, exclude, block)
 
-    def save(self, folder: Path, about: Mapping[str, Any]) -> None:
-        """Write the index to a folder, whole or not at all; `about` as of `Index.save`."""
+    def save(
+        self, folder: Path, about: Mapping[str, Any], beside: Mapping[str, bytes] | None = None
+    ) -> None:
+        """Write the index to a folder, whole or not at all; arguments as of `Index.save`."""
         made = {
             **about,
             "shape": [len(self), self.dimension],
@@ -109,7 +127,7 @@ class ApproximateIndex:
             "recall": [self.recall.value, self.recall.k, self.recall.num_rows],
         }
         with write_folder(folder, about=made) as temporary:
-            faiss.write_index(self._faiss, str(temporary / FILE_NAME))
+            write_index(self._faiss, temporary, beside)
 
     @classmethod
     def load(cls, folder: Path, expect: Mapping[str, Any] | None = None) -> "ApproximateIndex":
@@ -122,7 +140,7 @@ class ApproximateIndex:
         about = verify_folder(folder)["about"]
         refuse_stale(folder, about, expect or {})
         found = read_faiss(folder / FILE_NAME, faiss.Index)
-        inner = _within(found) if _is_graph(found) else found
+        inner = within(found) if is_graph(found) else found
         if not isinstance(inner, faiss.IndexIVFFlat | faiss.IndexHNSWFlat):
             raise CorruptArtefact(f"{folder} holds a {type(inner).__name__}, wanted IVF or HNSW")
         if [found.ntotal, found.d] != about.get("shape") or found.metric_type != IP:
@@ -132,10 +150,10 @@ class ApproximateIndex:
     def _top(self, queries: Float32[np.ndarray, "Q D"], k: int) -> Neighbours:
         """Return k of all rows, looking wider for a query that came upon fewer than k."""
         k, width = min(k, len(self)), self.width
-        ids, cosines = _search(self._faiss, queries, k, width)
+        ids, cosines = search_faiss(self._faiss, queries, k, width)
         while (short := np.flatnonzero(ids[:, -1] < 0)).size:
             width *= 2
-            ids[short], cosines[short] = _search(self._faiss, queries[short], k, width)
+            ids[short], cosines[short] = search_faiss(self._faiss, queries[short], k, width)
         order = np.lexsort((ids, -cosines), axis=1)
         return Neighbours(*(np.take_along_axis(a, order, axis=1) for a in (ids, cosines)))
 
@@ -159,34 +177,26 @@ def build_index(
     Raises:
         InputError: an argument is out of range, or the rows are not as of `Index.build`.
     """
+    check_wanted(kind, recall, k)
+    if kind == "flat" or (kind == "auto" and len(embeddings) <= EXACT_ROWS) or len(embeddings) < 2:
+        return Index.build(embeddings)
+    rows = unit_rows("embeddings", embeddings)
+    return _filled(graph_of(rows) if kind == "hnsw" else inverted_file(rows), rows, recall, k)
+
+
+def check_wanted(kind: str, recall: float, k: int = 10) -> Kind:
+    """Return the kind, if `build_index` takes such arguments; to be asked before long work.
+
+    Raises:
+        InputError: an argument is out of range.
+    """
     if not 0 < recall <= 1:
         raise InputError(f"recall must be above 0 and at most 1, got {recall}")
     if k < 1:
         raise InputError(f"k must be at least 1, got {k}")
-    if kind not in ("auto", "flat", "ivf", "hnsw"):
+    if kind not in get_args(Kind):
         raise InputError(f"kind must be auto, flat, ivf or hnsw, got {kind!r}")
-    if kind == "flat" or (kind == "auto" and len(embeddings) <= EXACT_ROWS) or len(embeddings) < 2:
-        return Index.build(embeddings)
-    rows = unit_rows("embeddings", embeddings)
-    return _filled(_graph(rows) if kind == "hnsw" else _inverted_file(rows), rows, recall, k)
-
-
-def _inverted_file(rows: Rows) -> Faiss:
-    """Return an empty one for so many rows, its lists learnt from some of them."""
-    # FAISS's guidelines have 4 to 16 sqrt(N) lists below a million rows.
-    num = min(2 ** round(math.log2(4 * math.sqrt(len(rows)))), max(1, len(rows) // POINTS_PER_LIST))
-    found = faiss.IndexIVFFlat(faiss.IndexFlatIP(rows.shape[1]), rows.shape[1], num, IP)
-    found.cp.seed, found.cp.spherical = SEED, True
-    found.cp.max_points_per_centroid = POINTS_PER_LIST
-    found.train(rows)
-    return found
-
-
-def _graph(rows: Rows) -> Faiss:
-    """Return an empty one."""
-    graph = faiss.IndexHNSWFlat(rows.shape[1], LINKS, IP)
-    graph.hnsw.efConstruction = EF_BUILD
-    return faiss.IndexIDMap(graph)
+    return cast(Kind, kind)
 
 
 def _filled(found: Faiss, rows: Rows, wanted: float, k: int) -> ApproximateIndex:
@@ -200,7 +210,7 @@ def _filled(found: Faiss, rows: Rows, wanted: float, k: int) -> ApproximateIndex
     found.add_with_ids(rows[rest], rest)
     exact = Index(rows)
     last = Index(rows[rest]).search(rows[sample], k).cosines[:, -1:]
-    width, most = (k, MOST_EF) if _is_graph(found) else (1, max(1, found.nlist // MOST_LISTS))
+    width, most = (k, MOST_EF) if is_graph(found) else (1, max(1, found.nlist // MOST_LISTS))
     while True:
         ids = ApproximateIndex(found, width, Recall(0.0, k, 0)).search(rows[sample], k).ids
         # By cosines, not by ids: of rows as near as the last true neighbour any is right.
@@ -214,37 +224,8 @@ def _filled(found: Faiss, rows: Rows, wanted: float, k: int) -> ApproximateIndex
 
 
 def _tell(found: Faiss, width: int, wanted: float, recall: Recall) -> None:
-    name = "HNSW, efSearch" if _is_graph(found) else f"IVF {found.nlist} lists, nprobe"
+    name = "HNSW, efSearch" if is_graph(found) else f"IVF {found.nlist} lists, nprobe"
     told = f"{name} {width}, recall@{recall.k} {recall.value:.3f}"
     log.info("index: %s on %s sampled rows", told, f"{recall.num_rows:,}")
     if recall.value < wanted:
         log.warning("index: %s stays below the %s asked; use kind=flat", told, wanted)
-
-
-def _is_graph(found: Faiss) -> bool:
-    return isinstance(found, faiss.IndexIDMap)
-
-
-def _within(found: Faiss) -> Faiss:
-    return faiss.downcast_index(found.index)
-
-
-def _search(
-    found: Faiss, queries: Float32[np.ndarray, "Q D"], k: int, width: int
-) -> tuple[Int64[np.ndarray, "Q k"], Float32[np.ndarray, "Q k"]]:
-    """Return ids, -1 where it came upon fewer than k, and cosines; of enough width exact."""
-    ids, cosines = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
-    params: Any = None
-    exact = _is_graph(found) and width > MOST_EF
-    if exact:
-        searched = _within(found).storage
-    elif _is_graph(found):
-        searched, params = found, faiss.SearchParametersHNSW()  # type: ignore[attr-defined]
-        params.efSearch = width
-    else:
-        searched, params = found, faiss.SearchParametersIVF()
-        params.nprobe = min(width, found.nlist)
-    # Not `search`, whose arguments are others where faiss.contrib.torch_utils is imported.
-    arrays = faiss.swig_ptr(queries), k, faiss.swig_ptr(cosines), faiss.swig_ptr(ids)
-    searched.search_c(len(queries), *arrays, params)
-    return (faiss.vector_to_array(found.id_map)[ids] if exact else ids), cosines

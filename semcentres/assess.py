@@ -7,8 +7,11 @@ import numpy as np
 import torch
 
 from centre_builders.artefact import write_file
+from centre_builders.embedded import make_items
+from semcentres.approximate import build_index, check_wanted
 from semcentres.card import model_card
 from semcentres.checkpoint import Results, RunFolder
+from semcentres.collection import save_collection
 from semcentres.data.source import ImageSet, Source
 from semcentres.data.split import Split
 from semcentres.evaluation.report import (
@@ -20,7 +23,7 @@ from semcentres.evaluation.report import (
     draw_recorded,
     draw_toy,
 )
-from semcentres.index import Index
+from semcentres.indexes import AnyIndex, describe_index
 from semcentres.measure import (
     Assessed,
     Embedded,
@@ -54,10 +57,13 @@ def assess(
 ) -> Results:
     """Measure a model, write metrics.json, index, pictures and model card, return the results."""
     log.info("embedding %s images", f"{len(held) + len(source.train):,}")
-    gallery = _gallery(source, split, config.split)
-    index = Index.build(model.embed(gallery.images))
-    about = {"model": model.fingerprint, "data": source.fingerprint, "bank": model.bank.fingerprint}
-    index.save(run.path / "index", about)
+    gallery, rows = _gallery(source, split, config.split)
+    index = build_index(
+        model.embed(gallery.images),
+        kind=check_wanted(config.index, config.index_recall),
+        recall=config.index_recall,
+    )
+    _save_index(run, index, model, source, rows)
     asked, taught = (
         Embedded.of(model.encoder, part, model.bank.dimension)
         for part in (held, labelled_images(source, split))
@@ -83,12 +89,27 @@ def assess(
     return results
 
 
-def _gallery(source: Source, split: Split, held: str) -> ImageSet:
-    """Return the training images with a known label, less those that are held out."""
+def _gallery(source: Source, split: Split, held: str) -> tuple[ImageSet, np.ndarray]:
+    """Return the training images with a known label, less those held out, and their rows."""
     kept = source.train.labels >= 0
     if held == "validation":
         kept[split.validation] = False
-    return ImageSet(source.train.images[kept], source.train.labels[kept])
+    images = ImageSet(source.train.images[kept], source.train.labels[kept])
+    return images, kept.nonzero()[:, 0].numpy()
+
+
+def _save_index(
+    run: RunFolder, index: AnyIndex, model: Model, source: Source, rows: np.ndarray
+) -> None:
+    names = [source.class_names[label] for label in source.train.labels[rows].tolist()]
+    about = {
+        "model": model.fingerprint,
+        "data": source.fingerprint,
+        "bank": model.bank.fingerprint,
+        "split": "train",
+    }
+    items = make_items(rows, [None] * len(rows), names)
+    save_collection(run.path / "index", index, items, about)
 
 
 def _about(
@@ -103,6 +124,7 @@ def _about(
         "channels": source.channels,
         "num_images": len(shown.images),
         "num_gallery": len(shown.index),
+        "index": describe_index(shown.index),
         "num_labelled": len(split.labelled),
         "num_unlabelled": len(split.unlabelled) if config.trainer.unlabelled_batch else 0,
         "seed": config.seed,

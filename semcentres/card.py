@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from semcentres.indexes import tell_index
 from semcentres.settings import TrainConfig
 
 CARD = """\
@@ -18,7 +19,8 @@ and the class of an image is the class whose centre is nearest.
 {table}
 
 Recall, R-precision and MAP@R: each image is a query among {retrieval_gallery}. kNN: gallery
-of {num_gallery:,} training images with their true labels, also those that training did not see.
+of {num_gallery:,} training images with their true labels, also those that training did not see;
+its search is {search}.
 Alignment: mean squared distance of two views of an image; uniformity: log of the mean of
 exp(-2 d^2) over pairs (arXiv:2005.10242). Cluster energy: sum over classes of the mean squared
 distance to the nearest centre.
@@ -95,6 +97,7 @@ def model_card(results: Mapping[str, Any], config: TrainConfig, *, path: str) ->
     return CARD.format(
         **{**results, "conditioning": ", ".join(results["conditioning"]) or "none"},
         table=table,
+        search=tell_index(results["index"]),
         kind=builder["_target_"].split(".")[-2] if builder else "given",
         classes=", ".join(results["class_names"]),
         num_classes=len(results["class_names"]),

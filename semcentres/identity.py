@@ -13,7 +13,7 @@ from semcentres.compose import load_config
 from semcentres.settings import TrainConfig
 
 # What may differ between a run and its resumption.
-INCIDENTAL = ("run_dir", "restart", "force_temperature", "split")
+INCIDENTAL = ("run_dir", "restart", "force_temperature", "split", "index", "index_recall")
 
 
 def default_run_dir(config: TrainConfig, source_name: str) -> Path:

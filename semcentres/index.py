@@ -45,6 +45,16 @@ class Index:
         """The number of columns, D."""
         return int(self._rows.shape[1])
 
+    @property
+    def kind(self) -> str:
+        """How it searches."""
+        return "flat"
+
+    @property
+    def vectors(self) -> Float32[np.ndarray, "N D"]:
+        """All rows, in the order of their ids; not to be written to."""
+        return self._rows
+
     @classmethod
     def build(cls, embeddings: Float[np.ndarray, "N D"]) -> "Index":
         """Return the index of unit rows; row i is found under id i.
@@ -84,14 +94,19 @@ class Index:
         """Return `search` in parts of the same bits, each with its rows of the queries."""
         return in_blocks(self._top, self.dimension, len(self), queries, k, exclude, block)
 
-    def save(self, folder: Path, about: Mapping[str, Any]) -> None:
+    def save(
+        self, folder: Path, about: Mapping[str, Any], beside: Mapping[str, bytes] | None = None
+    ) -> None:
         """Write the index to a folder, whole or not at all.
 
-        `about` says, as JSON, what the rows were made from: fingerprints of encoder, bank, data.
+        Args:
+            folder: one that is there is replaced.
+            about: what the rows were made from, as JSON: fingerprints of encoder, bank, data.
+            beside: further files of the folder, name to content.
         """
         made = {**about, "shape": [len(self), self.dimension]}
         with write_folder(folder, about=made) as temporary:
-            faiss.write_index(_flat(self._rows), str(temporary / FILE_NAME))
+            write_index(_flat(self._rows), temporary, beside)
 
     @classmethod
     def load(cls, folder: Path, expect: Mapping[str, Any] | None = None) -> "Index":
@@ -142,6 +157,13 @@ def nearest_centres(
 def describe() -> str:
     """Return the version of faiss and the number of GPUs that it sees."""
     return f"{faiss.__version__}, GPUs: {faiss.get_num_gpus()}"
+
+
+def write_index(found: faiss.Index, folder: Path, beside: Mapping[str, bytes] | None) -> None:
+    """Write an index, and files beside it, into a folder that is there."""
+    faiss.write_index(found, str(folder / FILE_NAME))
+    for name, content in (beside or {}).items():
+        (folder / name).write_bytes(content)
 
 
 def _flat(rows: Float32[np.ndarray, "N D"]) -> faiss.IndexFlatIP:

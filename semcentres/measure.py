@@ -25,6 +25,7 @@ from semcentres.evaluation.knn import knn_predict
 from semcentres.evaluation.probe import can_probe, probe_predict
 from semcentres.evaluation.retrieval import num_neighbours, num_relevant, retrieval_metrics
 from semcentres.index import Index, nearest_centres
+from semcentres.indexes import AnyIndex
 from semcentres.model import Model
 from semcentres.objectives.paws import smoothed_labels, soft_neighbours
 from semcentres.randomness import generator
@@ -52,7 +53,7 @@ class Assessed:
     images: ImageSet
     embeddings: np.ndarray
     split: str
-    index: Index
+    index: AnyIndex
     gallery_labels: np.ndarray
 
     @property

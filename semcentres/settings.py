@@ -74,6 +74,8 @@ class TrainConfig:
     restart: bool = False  # begin at step 0 and overwrite what the run folder holds
     force_temperature: bool = False  # train above the bank's safe temperature
     split: str = "test"  # what is reported at the end: test or validation
+    index: str = "auto"  # of the training images: auto, flat (exact), ivf or hnsw
+    index_recall: float = 0.95  # recall@10 wanted of an index that is not exact, in (0, 1]
 
 
 @dataclass

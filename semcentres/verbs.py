@@ -14,6 +14,7 @@ import yaml
 from centre_builders.artefact import write_file, write_folder, write_json
 from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError
+from semcentres.approximate import check_wanted
 from semcentres.banks import centres as centres  # a verb too
 from semcentres.banks import make_bank
 from semcentres.checkpoint import Results, RunFolder
@@ -47,6 +48,8 @@ def train(config: TrainConfig) -> tuple[RunFolder, Results]:
         Stopped: a signal arrived; what was done is saved.
         InputError: the data, the names, the bank or the run folder do not fit.
     """
+    # Before hours are spent, not after.
+    check_wanted(config.index, config.index_recall)
     source = make_source(config.data)
     # An objective may have weights of its own.
     torch.manual_seed(config.seed)
@@ -72,6 +75,7 @@ def train(config: TrainConfig) -> tuple[RunFolder, Results]:
             component=config.encoder,
             bank=bank,
             channels=source.channels,
+            size=source.size,
             data=source.name,
         )
         return run, _assess_run(run, config, source)

@@ -1,0 +1,84 @@
+"""The two approximate indexes of FAISS, made, searched and read back alike: lists and a graph.
+
+With index.py, kmeans.py and approximate.py the only module that imports faiss.
+
+Dimensions: N rows of the index, Q queries, D columns, k neighbours.
+"""
+
+# torch comes first: see index.py.
+import torch  # noqa: F401  # isort: skip
+
+import math
+from typing import Any
+
+import faiss
+import numpy as np
+from jaxtyping import Float32, Int64
+
+MOST_EF = 1024
+LINKS = 32  # of a row of the graph; Malkov & Yashunin 2018 (arXiv:1603.09320) have 5 to 48
+EF_BUILD = 100
+POINTS_PER_LIST = 40  # that the lists' centroids are learnt from; FAISS warns of fewer than 39
+SEED, IP = 0, faiss.METRIC_INNER_PRODUCT
+Rows = Float32[np.ndarray, "N D"]
+Faiss = Any  # its stubs know no parameters of searches
+
+
+def inverted_file(rows: Rows) -> Faiss:
+    """Return an empty one for so many rows, its lists learnt from some of them."""
+    # FAISS's guidelines have 4 to 16 sqrt(N) lists below a million rows.
+    num = min(2 ** round(math.log2(4 * math.sqrt(len(rows)))), max(1, len(rows) // POINTS_PER_LIST))
+    found = faiss.IndexIVFFlat(faiss.IndexFlatIP(rows.shape[1]), rows.shape[1], num, IP)
+    found.cp.seed, found.cp.spherical = SEED, True
+    found.cp.max_points_per_centroid = POINTS_PER_LIST
+    found.train(rows)
+    return found
+
+
+def graph_of(rows: Rows) -> Faiss:
+    """Return an empty one."""
+    graph = faiss.IndexHNSWFlat(rows.shape[1], LINKS, IP)
+    graph.hnsw.efConstruction = EF_BUILD
+    return faiss.IndexIDMap(graph)
+
+
+def all_rows(found: Faiss) -> Rows:
+    """Return the rows in the order of their ids, which are 0 to N - 1."""
+    rows = np.empty((found.ntotal, found.d), np.float32)
+    # Not `reconstruct_n`, which gives a tensor where faiss.contrib.torch_utils is imported.
+    if not is_graph(found):
+        found.reconstruct_n_c(0, found.ntotal, faiss.swig_ptr(rows))
+        return rows
+    within(found).storage.reconstruct_n_c(0, found.ntotal, faiss.swig_ptr(rows))
+    return rows[np.argsort(faiss.vector_to_array(found.id_map))]
+
+
+def is_graph(found: Faiss) -> bool:
+    """Return whether it is a graph; else it is an inverted file."""
+    return isinstance(found, faiss.IndexIDMap)
+
+
+def within(found: Faiss) -> Faiss:
+    """Return the graph itself, within its map of ids."""
+    return faiss.downcast_index(found.index)
+
+
+def search_faiss(
+    found: Faiss, queries: Float32[np.ndarray, "Q D"], k: int, width: int
+) -> tuple[Int64[np.ndarray, "Q k"], Float32[np.ndarray, "Q k"]]:
+    """Return ids, -1 where it came upon fewer than k, and cosines; of enough width exact."""
+    ids, cosines = np.empty((len(queries), k), np.int64), np.empty((len(queries), k), np.float32)
+    params: Any = None
+    exact = is_graph(found) and width > MOST_EF
+    if exact:
+        searched = within(found).storage
+    elif is_graph(found):
+        searched, params = found, faiss.SearchParametersHNSW()  # type: ignore[attr-defined]
+        params.efSearch = width
+    else:
+        searched, params = found, faiss.SearchParametersIVF()
+        params.nprobe = min(width, found.nlist)
+    # Not `search`, whose arguments are others where faiss.contrib.torch_utils is imported.
+    arrays = faiss.swig_ptr(queries), k, faiss.swig_ptr(cosines), faiss.swig_ptr(ids)
+    searched.search_c(len(queries), *arrays, params)
+    return (faiss.vector_to_array(found.id_map)[ids] if exact else ids), cosines

@@ -1,0 +1,65 @@
+"""What is searched for as vectors: text by the centres' builder, images by the encoder.
+
+Dimensions: Q queries, C channels, H by W pixels, D embedding width.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+from torch import Tensor
+
+from centre_builders.bank import CentreBank
+from centre_builders.errors import InputError
+from centre_builders.free_text import text_vector
+from semcentres.data.readable import read_image
+
+
+def query_vectors(
+    query: str | Path | Tensor,
+    *,
+    bank: CentreBank,
+    embed: Callable[[Tensor], np.ndarray],
+    about: Mapping[str, Any],
+) -> Float32[np.ndarray, "Q D"]:
+    """Return the unit vectors of a query; one for text and for a file.
+
+    Args:
+        query: text, an image file, or uint8 images [C H W] or [Q C H W].
+        bank: places text.
+        embed: images [Q C H W] to unit rows.
+        about: the model's: `channels` and `size` of its images.
+
+    Raises:
+        InputError: the text cannot be placed, the file is no readable image, or the images are
+            of another kind than the model's.
+    """
+    if isinstance(query, str):
+        return text_vector(bank, query)[None]
+    if isinstance(query, Path):
+        query = read_image(query, **image_shape(about))
+    images = query[None] if query.ndim == 3 else query
+    channels = about["channels"]
+    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != channels:
+        raise InputError(
+            f"the query is {images.dtype} {tuple(query.shape)}; wanted uint8 [{channels} H W],"
+            " or several of them"
+        )
+    return embed(images)
+
+
+def image_shape(about: Mapping[str, Any]) -> dict[str, int]:
+    """Return `size` and `channels` of a model's images, as readers of files take them.
+
+    Raises:
+        InputError: the model does not say, because it is older, or its data was no images.
+    """
+    if about.get("size") is None:
+        raise InputError(
+            "the model does not say at which size it takes images; train it again with this"
+            " version, or give images as tensors"
+        )
+    return {"size": about["size"], "channels": about["channels"]}
