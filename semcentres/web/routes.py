@@ -53,19 +53,19 @@ def search_routes(session: Session, work: OneThread) -> APIRouter:
         k: Annotated[int, Query(ge=1, le=384)] = 48,
     ) -> Answer:
         """Images by one of text, class, item or upload; without any, an even sample."""
-        by_class = session.members if members else session.by_class
-        ways: list[tuple[object, Callable[..., Answer]]] = [
-            (text, session.by_text),
-            (class_name, by_class),
-            (item, session.by_item),
-            (upload, session.by_upload),
-        ]
-        asked = [(way, value) for value, way in ways if value is not None]
+        asked: list[Callable[[int], Answer]] = []
+        if text is not None:
+            asked.append(partial(session.by_text, text))
+        if class_name is not None:
+            by_class = session.members if members else session.by_class
+            asked.append(partial(by_class, class_name))
+        if item is not None:
+            asked.append(partial(session.by_item, item))
+        if upload is not None:
+            asked.append(partial(session.by_upload, upload))
         if len(asked) > 1:
             raise InputError("search by one of text, class, item and upload at a time")
-        if not asked:
-            return await work(session.browse, k)
-        return await work(*asked[0], k)
+        return await work(asked[0] if asked else session.browse, k)
 
     @router.get("/items/{row}")
     async def item(row: int) -> Item:

@@ -7,16 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 from fastapi.testclient import TestClient
 from PIL import Image
 
-import semcentres
-from centre_builders.embedded import make_items
 from semcentres.cli import main
-from semcentres.collection import save_collection
-from semcentres.data.readable import read_image
-from semcentres.index import Index
 from semcentres.settings import ServeConfig
 from semcentres.web.app import make_app
 from semcentres.web.serve import open_session
@@ -65,12 +59,10 @@ def run_dir(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def index(images: Path, run_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The index of all the images, in their files."""
     place = tmp_path_factory.mktemp("index")
-    model, paths = semcentres.load(run_dir), sorted(images.rglob("*.png"))
-    pixels = torch.stack([read_image(path, size=16, channels=3) for path in paths])
-    labels = [name if (name := path.parent.name) in COLOURS else None for path in paths]
-    items = make_items(np.arange(len(paths)), [str(path) for path in paths], labels)
-    found = Index.build(model.embed(pixels))
-    save_collection(place / "index", found, items, {"model": model.fingerprint})
+    embeddings = place / "embeddings"
+    words = ["embed", f"run_dir={run_dir}", f"images={images}", f"out={embeddings}"]
+    assert main(words) == 0
+    assert main(["index", f"embeddings={embeddings}", f"out={place / 'index'}"]) == 0
     return place / "index"
 
 

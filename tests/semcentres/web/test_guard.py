@@ -30,7 +30,9 @@ def test_changes_from_other_pages_are_refused(client: TestClient, origin: str) -
 
 def test_changes_from_our_page_are_made(client: TestClient) -> None:
     headers = {"Origin": "http://127.0.0.1:8000"}
-    assert client.post("/api/classes", json={"name": "red yellow"}, headers=headers).status_code == 201
+    assert (
+        client.post("/api/classes", json={"name": "red yellow"}, headers=headers).status_code == 201
+    )
 
 
 @pytest.mark.parametrize(
