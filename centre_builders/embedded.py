@@ -1,17 +1,46 @@
-"""Embedded images as files: which image each row is.
+"""Embedded images as files: row-aligned parts, of which each is there whole or not at all.
 
-Dimensions: N images.
+    part-00000.npy       float32 [n D], unit rows
+    part-00000.parquet   which image each row is: id, path, label
+    part-00000.done      hashes of the two, the model's fingerprint, what was asked; written last
+    embeddings.json      number of parts and rows; written when all parts are there
+
+Dimensions: N images, n of a part, D embedding width.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Int64
+from jaxtyping import Float32, Int64
+
+from centre_builders.artefact import describe_file, write_file, write_json
+from centre_builders.errors import CorruptArtefact, InputError
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+COMPLETE = "embeddings.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Embedded:
+    """Images that a model has embedded.
+
+    Args:
+        vectors: unit rows.
+        items: which image each row is, as of `make_items`.
+        about: `model`, the fingerprint of the model; `split` and `data` where the images are of a
+            data set and not of files.
+    """
+
+    vectors: Float32[np.ndarray, "N D"]
+    items: "pa.Table"
+    about: Mapping[str, Any]
 
 
 def make_items(
@@ -46,3 +75,104 @@ def read_items(path: Path) -> "pa.Table":
     from pyarrow import parquet
 
     return parquet.read_table(path)
+
+
+def write_part(
+    folder: Path,
+    number: int,
+    vectors: Float32[np.ndarray, "n D"],
+    items: "pa.Table",
+    about: Mapping[str, Any],
+) -> None:
+    """Write a part, whole or, for every reader, not at all; `about` is what `read_done` returns."""
+    buffer = BytesIO()
+    np.save(buffer, vectors, allow_pickle=False)
+    done = _done(folder, number)
+    # A part that is written anew is not there until it is whole.
+    done.unlink(missing_ok=True)
+    rows, table = _files(folder, number)
+    write_file(rows, buffer.getbuffer())
+    write_file(table, items_bytes(items))
+    files = {path.name: describe_file(path) for path in (rows, table)}
+    write_json(done, {"about": dict(about), "files": files})
+
+
+def read_done(folder: Path, number: int) -> dict[str, Any] | None:
+    """Return what a part was made of, after its files were verified; None where it is not there.
+
+    Raises:
+        CorruptArtefact: a file is not what was written.
+    """
+    done = _done(folder, number)
+    if not done.exists():
+        return None
+    content = _read_json(done)
+    for path in _files(folder, number):
+        if describe_file(path) != content["files"].get(path.name):
+            raise CorruptArtefact(f"{path} differs from its SHA-256 in {done.name}; embed it again")
+    return dict(content["about"])
+
+
+def complete(folder: Path, about: Mapping[str, Any], num_parts: int) -> int:
+    """Say that all parts are there, remove those of an earlier, larger set, and count the rows."""
+    for path in folder.glob("part-*"):
+        if int(path.stem.partition("-")[2]) >= num_parts:
+            path.unlink()
+    parts = [_read_json(_done(folder, number))["about"] for number in range(num_parts)]
+    rows = sum(int(part["rows"]) for part in parts)
+    content = {"about": dict(about), "parts": num_parts, "rows": rows}
+    path = folder / COMPLETE
+    if not path.exists() or _read_json(path) != content:
+        write_json(path, content)
+    return rows
+
+
+def read_embedded(folder: str | Path) -> Embedded:
+    """Return what `semcentres embed` wrote.
+
+    Raises:
+        InputError: the folder is none, or embedding it was not finished.
+        CorruptArtefact: a file is not what was written.
+    """
+    place = Path(folder).expanduser()
+    path = place / COMPLETE
+    if not path.is_file():
+        raise InputError(
+            f"{place} holds no {COMPLETE}: no images were embedded into it, or not all yet;"
+            f" run: semcentres embed run_dir=RUN out={place}"
+        )
+    content = _read_json(path)
+    vectors, tables, start = None, [], 0
+    for number in range(content["parts"]):
+        made = read_done(place, number)
+        if made is None or made["model"] != content["about"]["model"]:
+            raise CorruptArtefact(f"part {number} of {place} is missing; embed it again")
+        rows, table = _files(place, number)
+        part = np.load(rows, allow_pickle=False)
+        if vectors is None:
+            # Once, and not a second time to put the parts together.
+            vectors = np.empty((content["rows"], part.shape[1]), np.float32)
+        vectors[start : start + len(part)] = part
+        start += len(part)
+        tables.append(read_items(table))
+    if vectors is None or start != content["rows"]:
+        raise CorruptArtefact(f"{place} has {start} rows, not {content['rows']}; embed it again")
+    import pyarrow as pa
+
+    return Embedded(vectors, pa.concat_tables(tables), content["about"])
+
+
+def _done(folder: Path, number: int) -> Path:
+    return folder / f"part-{number:05d}.done"
+
+
+def _files(folder: Path, number: int) -> tuple[Path, Path]:
+    done = _done(folder, number)
+    return done.with_suffix(".npy"), done.with_suffix(".parquet")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise CorruptArtefact(f"{path} cannot be read ({error}); embed it again") from error

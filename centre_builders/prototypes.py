@@ -1,15 +1,13 @@
 """Centres from pictures: class means of a few images' embeddings (imprinting)."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
-from centre_builders.artefact import verify_folder
+from centre_builders.embedded import read_embedded
 from centre_builders.errors import InputError
 from centre_builders.protocol import RawCentres
 from centre_builders.sphere import normalise
@@ -61,23 +59,22 @@ class Prototypes:
     def _means(
         self, names: Sequence[str], seed: int
     ) -> tuple[Float[np.ndarray, "K D"], dict[str, str]]:
-        folder = Path(self.embeddings).expanduser()
-        about = verify_folder(folder)["about"]
-        embeddings = np.load(folder / "embeddings.npy", allow_pickle=False)
-        labels = np.load(folder / "labels.npy", allow_pickle=False)
-        known = [fold(name) for name in json.loads((folder / "class_names.json").read_text())]
+        found = read_embedded(self.embeddings)
+        rows_of: dict[str, list[int]] = {}
+        for row, label in enumerate(found.items["label"].to_pylist()):
+            if label is not None:
+                rows_of.setdefault(fold(label), []).append(row)
         means = []
         for name in names:
-            label = known.index(fold(name)) if fold(name) in known else -1
-            rows = np.flatnonzero((labels == label) & (label >= 0))
+            rows = np.array(rows_of.get(fold(name), []), dtype=np.int64)
             wanted = 1 if self.shots is None else self.shots
             if len(rows) < wanted:
                 raise InputError(
-                    f"{folder} has {len(rows)} images of {name!r}, {wanted} are needed;"
+                    f"{self.embeddings} has {len(rows)} images of {name!r}, {wanted} are needed;"
                     " embed more, or lower centres.builder.shots"
                 )
             # By name, so that a class's draw does not depend on the other classes.
             rng = np.random.default_rng([seed, *fold(name).encode()])
             chosen = rng.permutation(rows)[: self.shots]
-            means.append(embeddings[chosen].astype(np.float64).mean(axis=0))
-        return normalise(np.array(means)), {k: str(v) for k, v in about.items()}
+            means.append(found.vectors[chosen].astype(np.float64).mean(axis=0))
+        return normalise(np.array(means)), {k: str(v) for k, v in found.about.items()}

@@ -16,7 +16,9 @@ semcentres: image encoders trained toward fixed centres made from class names
   semcentres train     train an encoder toward the centres, then evaluate it
   semcentres compare   train several choices with equal steps and seeds; one table, one figure
   semcentres evaluate  evaluate a trained run: retrieval, kNN, nearest centre, pictures
-  semcentres embed     write embeddings of a split
+  semcentres embed     write embeddings of files or of a split; goes on where it was stopped
+  semcentres index     embeddings to an index that can be searched, its recall measured
+  semcentres search    the images nearest to a text, a class or an image
   semcentres serve     a web page to search images by text, class or image
   semcentres doctor    versions, devices and paths
 
@@ -28,6 +30,9 @@ Words are key=value, in Hydra's form:
   semcentres centres audit=true centres=sentence names_file=classes.csv
   semcentres train data=folder data.root=~/pictures run_dir=runs/mine
   semcentres evaluate run_dir=runs/mine
+  semcentres embed run_dir=runs/mine images=~/more out=more/embeddings
+  semcentres index embeddings=more/embeddings out=more/index
+  semcentres search run_dir=runs/mine among=more/index text="striped animal" report=found.png
   semcentres serve model=runs/mine port=8000
 
   semcentres VERB --help   the verb's groups, their options and all keys with their values

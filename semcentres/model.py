@@ -69,8 +69,7 @@ class Model:
             )
         encoder = make_encoder(about["encoder"], channels=about["channels"], bank=bank)
         encoder.load_state_dict({name: torch.from_numpy(a) for name, a in tensors.items()})
-        fingerprint = _fingerprint(about["encoder"], tensors)
-        return cls(encoder.eval(), bank, about, fingerprint, place)
+        return cls(encoder.eval(), bank, about, _fingerprint(about["encoder"], tensors), place)
 
     def embed(self, images: Tensor) -> np.ndarray:
         """Return unit embeddings [N D] of uint8 images [N C H W]."""
@@ -117,8 +116,8 @@ class Model:
 def _fingerprint(component: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> str:
     digest = sha256(json.dumps(component, sort_keys=True).encode())
     for name in sorted(tensors):
-        digest.update(f"{name} {tensors[name].dtype} {tensors[name].shape}".encode())
-        digest.update(tensors[name].tobytes())
+        digest.update(name.encode())
+        digest.update(np.ascontiguousarray(tensors[name]).data)
     return digest.hexdigest()
 
 
@@ -149,19 +148,18 @@ def save_model(
     *,
     component: Mapping[str, Any],
     bank: CentreBank,
-    channels: int,
-    size: int | None,
+    images: Tensor,
     data: str,
 ) -> None:
     """Write weights for inference, with what `Model.load` needs; the bank is written by itself.
 
-    `size` is the side in pixels of the images that it was trained on; None where they are none.
+    `images` are some that it was trained on, which tell their shape.
     """
     tensors = {k: v.detach().cpu().contiguous().numpy() for k, v in encoder.state_dict().items()}
     about = {
         "encoder": dict(component),
-        "channels": channels,
-        "size": size,
+        "channels": images.shape[1],
+        "size": list(images.shape[2:]),
         "bank": bank.fingerprint,
         "data": data,
     }

@@ -15,7 +15,7 @@ from torch import Tensor
 from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError
 from centre_builders.free_text import text_vector
-from semcentres.data.readable import read_image
+from semcentres.data.readable import read_images
 
 
 def query_vectors(
@@ -40,7 +40,9 @@ def query_vectors(
     if isinstance(query, str):
         return text_vector(bank, query)[None]
     if isinstance(query, Path):
-        query = read_image(query, **image_shape(about))
+        ((_, query, faults),) = read_images([query], **image_shape(about))
+        if faults:
+            raise InputError(faults[0])
     images = query[None] if query.ndim == 3 else query
     channels = about["channels"]
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != channels:
@@ -55,11 +57,12 @@ def image_shape(about: Mapping[str, Any]) -> dict[str, int]:
     """Return `size` and `channels` of a model's images, as readers of files take them.
 
     Raises:
-        InputError: the model does not say, because it is older, or its data was no images.
+        InputError: the model was not trained on square images, or before their size was stored.
     """
-    if about.get("size") is None:
+    size = about.get("size") or [0]
+    if min(size) != max(size) or not size[0]:
         raise InputError(
-            "the model does not say at which size it takes images; train it again with this"
-            " version, or give images as tensors"
+            "the model was not trained on square images, or before their size was stored (size"
+            f" {about.get('size')}); train it again, or give images as tensors"
         )
-    return {"size": about["size"], "channels": about["channels"]}
+    return {"size": size[0], "channels": about["channels"]}

@@ -115,8 +115,34 @@ class EmbedConfig:
     """`semcentres embed`."""
 
     run_dir: str = MISSING  # a run folder made by train
-    split: str = "test"  # train, test or validation
+    images: Any = None  # a file, a folder, a table (path,label), or a list; None: a split
+    split: str = "test"  # of the run's data: train, test or validation
     out: str | None = None  # folder to write to; None: <run_dir>/embeddings/<split>
+    part_rows: int = 16384  # images of a part, of which none is done twice
+
+
+@dataclass
+class IndexConfig:
+    """`semcentres index`."""
+
+    embeddings: str = MISSING  # folder of `embed`
+    out: str = MISSING  # folder to write to
+    kind: str = "auto"  # flat (exact), ivf, hnsw; auto: flat up to 200,000 images, then ivf
+    recall: float = 0.95  # recall@10 wanted of an index that is not exact, in (0, 1]
+
+
+@dataclass
+class SearchConfig:
+    """`semcentres search`."""
+
+    run_dir: str = MISSING  # a run folder made by train
+    among: str | None = None  # folder of `index`; None: the run's own training images
+    text: str | None = None  # what to search for: words,
+    class_name: str | None = None  # or one of the run's classes,
+    image: str | None = None  # or an image file
+    k: int = 12  # images to find
+    out: str | None = None  # FILE.json or FILE.csv to write them to
+    report: str | None = None  # FILE.png to draw them in
 
 
 @dataclass
@@ -134,5 +160,7 @@ SCHEMAS = {
     "centres": CentresConfig,
     "evaluate": EvaluateConfig,
     "embed": EmbedConfig,
+    "index": IndexConfig,
+    "search": SearchConfig,
     "serve": ServeConfig,
 }

@@ -16,7 +16,12 @@ from centre_builders.errors import InputError
 from semcentres import show_audit
 from semcentres.card import MEASURES
 from semcentres.comparison import Comparison
+from semcentres.finding import Found
+from semcentres.indexes import describe_index, tell_index
+from semcentres.indexing import Indexed
+from semcentres.sharding import Written
 
+WIDE = 200  # columns where nobody's terminal folds them
 VERSIONS = (
     "semcentres", "torch", "torchvision", "lightning-fabric", "sentence-transformers", "gensim",
 )  # fmt: skip
@@ -90,9 +95,44 @@ def compare(found: Comparison) -> None:
         console.print(f"picture   {picture}", soft_wrap=True)
 
 
-def embed(folder: Path) -> None:
-    """Print where the embeddings are."""
-    sys.stdout.write(f"{folder}\n")
+def embed(written: Written) -> None:
+    """Print where the embeddings are.
+
+    Raises:
+        InputError: a file could not be read; so the exit code says it too.
+    """
+    sys.stdout.write(f"{written.folder}\n")
+    if written.bad:
+        num = len(written.bad) + written.num_images
+        raise InputError(f"{len(written.bad)} of {num} images cannot be read, named above")
+
+
+def index(made: Indexed) -> None:
+    """Print what an index holds and how exact it is."""
+    console = Console()
+    facts = describe_index(made.index)
+    table = Table("images", "dimensions", "kind", f"recall@{facts['k'] or 'k'}", "model")
+    recall = f"{facts['recall']:.3f}" if facts["k"] else "1 (exact)"
+    size, width = f"{len(made.index):,}", str(made.index.dimension)
+    table.add_row(size, width, facts["kind"], recall, made.model[:12])
+    console.print(table)
+    console.print(f"index     {made.folder}", soft_wrap=True)
+
+
+def search(found: Found) -> None:
+    """Print what was found, best first."""
+    console = Console(width=None if sys.stdout.isatty() else WIDE)
+    among = f": {len(found.rows)} of {found.num_images:,} images ({tell_index(found.index)})"
+    table = Table(title=show_audit.literal(found.query).append(among))
+    for heading in ("", "id", "image", "class", "nearest class"):
+        table.add_column(heading, overflow="fold")
+    table.add_column("cosine", justify="right")
+    for row in found.rows:
+        texts = (show_audit.literal(row[key] or "") for key in ("path", "label", "nearest_class"))
+        table.add_row(str(row["rank"]), str(row["id"]), *texts, f"{row['cosine']:.4f}")
+    console.print(table)
+    for file in found.files:
+        console.print(f"written   {file}", soft_wrap=True)
 
 
 def serve(_: None) -> None:

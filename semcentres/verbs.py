@@ -7,11 +7,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import yaml
 
-from centre_builders.artefact import write_file, write_folder, write_json
+from centre_builders.artefact import write_file
 from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError
 from semcentres.approximate import check_wanted
@@ -23,7 +22,9 @@ from semcentres.compose import load_config
 from semcentres.data.source import ImageSet, Source
 from semcentres.data.stream import Stream
 from semcentres.encoder import Encoder
+from semcentres.finding import search as search
 from semcentres.identity import check_same_config, default_run_dir
+from semcentres.indexing import index as index
 from semcentres.model import Model, make_encoder, save_model
 from semcentres.objectives.batch import Objective
 from semcentres.recipe import (
@@ -34,9 +35,11 @@ from semcentres.recipe import (
     make_split,
     select,
 )
-from semcentres.settings import EmbedConfig, EvaluateConfig, ServeConfig, TrainConfig
+from semcentres.settings import EvaluateConfig, TrainConfig
+from semcentres.sharding import embed as embed
 from semcentres.task import Task
 from semcentres.trainer import Trainer
+from semcentres.web.serve import serve as serve
 
 log = logging.getLogger(__name__)
 
@@ -74,8 +77,7 @@ def train(config: TrainConfig) -> tuple[RunFolder, Results]:
             encoder,
             component=config.encoder,
             bank=bank,
-            channels=source.channels,
-            size=source.size,
+            images=source.train.images,
             data=source.name,
         )
         return run, _assess_run(run, config, source)
@@ -89,31 +91,6 @@ def evaluate(config: EvaluateConfig) -> tuple[RunFolder, Results]:
     source = make_source(trained.data)
     with run.lock():
         return run, _assess_run(run, replace(trained, split=config.split), source, bank)
-
-
-def embed(config: EmbedConfig) -> Path:
-    """Write a split's embeddings, labels and row numbers to a folder."""
-    run = RunFolder(Path(config.run_dir))
-    trained = load_config(run.path / "config.yaml")
-    model = Model.load(run.path)
-    source = make_source(trained.data)
-    images, rows = select(source, make_split(trained, source), config.split)
-    out = Path(config.out or run.path / "embeddings" / config.split)
-    about = {"model": model.fingerprint, "data": source.fingerprint, "split": config.split}
-    with write_folder(out, about=about) as folder:
-        np.save(folder / "embeddings.npy", model.embed(images.images))
-        np.save(folder / "labels.npy", images.labels.numpy())
-        np.save(folder / "ids.npy", rows.numpy())
-        write_json(folder / "class_names.json", list(source.class_names))
-    return out
-
-
-def serve(config: ServeConfig) -> None:
-    """Serve a model's web page until a signal arrives."""
-    # Imported here: the packages are an extra.
-    from semcentres.web.serve import serve
-
-    serve(config)
 
 
 def read_results(run: RunFolder) -> Results | None:

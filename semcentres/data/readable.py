@@ -1,96 +1,81 @@
-"""Image files of which some may be unreadable: the others are decoded, some ahead of their use.
+"""Image files of which some may be bad: the good ones in batches, the bad ones by name.
 
-Dimensions: n images of a batch, C channels.
+Dimensions: B images, C channels, S by S pixels.
 """
 
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch
-from jaxtyping import UInt8
 from torch import Tensor
 
 from centre_builders.errors import InputError
+from semcentres.data.folder import SUFFIXES
 from semcentres.data.stored import decode
 
-# Of red, green and blue in the luma of ITU-R 601-2, as Pillow rounds them, in 1/65536.
-LUMA = (19595, 38470, 7471)
-AHEAD = 2  # batches that are decoded before they are asked for
+WORKERS = 2
 
 
-@dataclass(frozen=True)
-class ReadBatch:
-    """Images that could be read, and what is wrong with the others.
-
-    Attributes:
-        rows: place of each image in the list of files.
-        images: of these rows.
-        faults: place of each other file to what is wrong with it, the file named.
-    """
-
-    rows: list[int]
-    images: UInt8[Tensor, "n C S S"]
-    faults: dict[int, str]
-
-
-def read_image(path: Path, *, size: int, channels: int) -> UInt8[Tensor, "C S S"]:
-    """Return an image file as bytes, upright, its centred square resized.
-
-    Args:
-        path: of the file.
-        size: side in pixels.
-        channels: 1 (grey) or 3 (RGB).
+def find_images(places: Sequence[str | Path]) -> list[Path]:
+    """Return files, and the image files below folders, sorted within each folder.
 
     Raises:
-        InputError: the file is not a readable image; it is named.
+        InputError: a place is not there, or there is no image in all of them.
     """
-    image = decode(path, size)
-    if channels == 3:
-        return image
-    weighed = torch.einsum("chw,c->hw", image.int(), torch.tensor(LUMA, dtype=torch.int32))
-    return ((weighed + (1 << 15)) >> 16).to(torch.uint8)[None]
+    found: list[Path] = []
+    for place in (Path(p).expanduser() for p in places):
+        if not place.exists():
+            raise InputError(f"{place} is neither a file nor a folder")
+        below = place.rglob("*") if place.is_dir() else []
+        found += sorted(p for p in below if p.suffix.lower() in SUFFIXES and p.is_file())
+        found += [place] if place.is_file() else []
+    if not found:
+        told = ", ".join(map(str, places))
+        raise InputError(f"no images in {told}; they end in {', '.join(sorted(SUFFIXES))}")
+    return found
 
 
-def read_files(
-    paths: Sequence[Path], *, size: int, channels: int, batch_size: int = 256
-) -> Iterator[ReadBatch]:
-    """Yield all files in order, batch by batch; memory does not depend on their number.
+def read_images(
+    paths: Sequence[Path], *, size: int, channels: int, batch: int = 1024
+) -> Iterator[tuple[list[Path], Tensor, list[str]]]:
+    """Yield, batch by batch, the readable files, their images, and what is wrong with the others.
+
+    The next batch is decoded while the last one is in use.
 
     Args:
         paths: of the files.
         size: side in pixels.
-        channels: 1 or 3.
-        batch_size: files of a batch.
+        channels: 3, or 1 for grey.
+        batch: files at a time.
+
+    Yields:
+        Paths, uint8 images [B C S S], and one line for each unreadable file.
     """
+    with ThreadPoolExecutor(WORKERS, thread_name_prefix="decode") as pool:
+        parts = [paths[start : start + batch] for start in range(0, len(paths), batch)]
+        tasks = [pool.submit(_try, path, size) for path in parts[0]] if parts else []
+        for number, part in enumerate(parts):
+            done = [task.result() for task in tasks]
+            following = parts[number + 1] if number + 1 < len(parts) else []
+            tasks = [pool.submit(_try, path, size) for path in following]
+            pairs = list(zip(part, done, strict=True))
+            good = [(path, image) for path, image in pairs if isinstance(image, Tensor)]
+            bad = [image for _, image in pairs if isinstance(image, str)]
+            images = torch.empty(len(good), 3, size, size, dtype=torch.uint8)
+            for row, (_, image) in enumerate(good):
+                images[row] = image
+            yield [path for path, _ in good], images if channels == 3 else grey(images), bad
 
-    def read(path: Path) -> Tensor | str:
-        try:
-            return read_image(path, size=size, channels=channels)
-        except InputError as error:
-            return str(error)
 
-    starts = range(0, len(paths), batch_size)
-    pool = ThreadPoolExecutor(thread_name_prefix="decode")
-    waiting: deque[list[Future[Tensor | str]]] = deque()
+def grey(images: Tensor) -> Tensor:
+    """Return the luma [B 1 S S] of ITU-R BT.601, rounded; of equal channels, the channel itself."""
+    weights = torch.tensor([299, 587, 114]).view(1, 3, 1, 1)
+    return ((images * weights).sum(dim=1, keepdim=True) + 500).div(1000).floor().to(torch.uint8)
+
+
+def _try(path: Path, size: int) -> Tensor | str:
     try:
-        for number, start in enumerate(starts):
-            waiting.append([pool.submit(read, path) for path in paths[start : start + batch_size]])
-            if number >= AHEAD:
-                yield _batch(starts[number - AHEAD], waiting.popleft(), size, channels)
-        for start in starts[-len(waiting) :] if waiting else ():
-            yield _batch(start, waiting.popleft(), size, channels)
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _batch(
-    start: int, tasks: Sequence[Future[Tensor | str]], size: int, channels: int
-) -> ReadBatch:
-    found = {start + place: task.result() for place, task in enumerate(tasks)}
-    read = {row: image for row, image in found.items() if isinstance(image, Tensor)}
-    faults = {row: fault for row, fault in found.items() if isinstance(fault, str)}
-    images = torch.stack(list(read.values())) if read else torch.empty(0, channels, size, size)
-    return ReadBatch(list(read), images.to(torch.uint8), faults)
+        return decode(path, size)
+    except InputError as error:
+        return str(error)

@@ -77,11 +77,6 @@ class Source:
         """Number of channels of an image, or of columns of a vector."""
         return self.train.images.shape[1]
 
-    @property
-    def size(self) -> int | None:
-        """Side in pixels of an image; None for plain vectors."""
-        return self.train.images.shape[-1] if self.train.images.ndim == 4 else None
-
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of class names, pixels and labels: a changed data set has another one."""

@@ -5,15 +5,12 @@ import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from centre_builders.errors import InputError, UsageError
 from semcentres.collection import Collection
-from semcentres.compose import load_config
 from semcentres.model import Model
-from semcentres.recipe import make_source
+from semcentres.pictures import pictures
 from semcentres.settings import ServeConfig
-from semcentres.web.pictures import Pictures, of_files, of_pixels
+from semcentres.web.uploads import SIDE
 
 if TYPE_CHECKING:
     from semcentres.web.session import Session
@@ -55,19 +52,7 @@ def open_session(config: ServeConfig) -> "Session":
     model = Model.load(run)
     collection = Collection.load(config.index or run / "index")
     collection.check_model(model.fingerprint)
-    return Session(model, collection, _pictures(run, collection))
-
-
-def _pictures(run: Path, collection: Collection) -> Pictures:
-    if collection.path(0) is not None:
-        return of_files(collection.path)
-    # Images of the run's own data, by their places in it.
-    source = make_source(load_config(run / "config.yaml").data)
-    split = collection.about["split"]
-    images = (source.test if split == "test" else source.train).images
-    if images.dtype != torch.uint8:
-        raise InputError(f"{source.name} has vectors and no images; there is nothing to show")
-    return of_pixels(images, collection.ids)
+    return Session(model, collection, pictures(collection, run, side=SIDE))
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -6,6 +6,7 @@ Dimensions: D embedding width, k images of an answer.
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from secrets import token_hex
 from threading import Lock
@@ -19,15 +20,17 @@ from centre_builders.free_text import text_vector
 from semcentres.collection import Collection
 from semcentres.data.stored import decode
 from semcentres.model import Model
+from semcentres.pictures import Picture
 from semcentres.queries import query_vectors
 from semcentres.web.answers import About, Answer, Centre, ClassInfo, Dot, Hit, Item, Map, Query
 from semcentres.web.atlas import Layout, lay_out, place
 from semcentres.web.classes import Classes
-from semcentres.web.pictures import SIDE, Pictures, as_file, webp
+from semcentres.web.uploads import SIDE, as_file, webp
 
 log = logging.getLogger(__name__)
 
 MOST_UPLOADS = 256
+MOST_KEPT = 4096  # pictures, of some kilobytes each
 Vector = Float[np.ndarray, " D"]
 
 
@@ -52,11 +55,12 @@ class Session:
     Args:
         model: embeds queries; its bank gives the classes. Its files stay as they are.
         collection: what is searched.
-        pictures: of the collection's images.
+        picture: of a row of the collection's images.
     """
 
-    def __init__(self, model: Model, collection: Collection, pictures: Pictures) -> None:
-        self.model, self.collection, self._pictures = model, collection, pictures
+    def __init__(self, model: Model, collection: Collection, picture: Picture) -> None:
+        self.model, self.collection = model, collection
+        self._picture = lru_cache(MOST_KEPT)(lambda row: webp(picture(row).numpy()))
         self._vectors = collection.vectors
         self.classes = Classes(self._vectors, model.bank)
         self._uploads: OrderedDict[str, Upload] = OrderedDict()
@@ -152,7 +156,7 @@ class Session:
         """
         self._check(row)
         try:
-            return self._pictures(row)
+            return self._picture(row)
         except InputError as error:
             # The message names a path, which is the server's own business.
             log.warning("%s", error)

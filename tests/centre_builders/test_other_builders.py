@@ -10,9 +10,9 @@ from pyarrow import parquet
 from safetensors.numpy import save_file
 
 from centre_builders import text_cache
-from centre_builders.artefact import write_folder
 from centre_builders.building import build_bank
 from centre_builders.changes import add
+from centre_builders.embedded import complete, make_items, read_embedded, write_part
 from centre_builders.errors import InputError
 from centre_builders.from_file import FromFile
 from centre_builders.mix import Mix
@@ -153,15 +153,17 @@ def pictures(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((12, 4)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-    with write_folder(tmp_path / "e", about={"model": "m"}) as folder:
-        np.save(folder / "embeddings.npy", rows)
-        np.save(folder / "labels.npy", np.array([0, 1, 2, -1] * 3))
-        (folder / "class_names.json").write_text(json.dumps(NAMES))
-    return tmp_path / "e"
+    labels = [*NAMES[:3], None] * 3
+    for number, part in enumerate((slice(0, 5), slice(5, 12))):
+        items = make_items(np.arange(12)[part], [None] * len(labels[part]), labels[part])
+        about = {"model": "m", "rows": len(items)}
+        write_part(tmp_path, number, rows[part], items, about)
+    complete(tmp_path, {"model": "m"}, 2)
+    return tmp_path
 
 
 def test_prototypes_are_class_means(pictures: Path) -> None:
-    rows = np.load(pictures / "embeddings.npy").astype(np.float64)
+    rows = read_embedded(pictures).vectors.astype(np.float64)
     found = Prototypes(embeddings=str(pictures)).build(["sea lion", "cat"], seed=0).vectors
     for row, label in zip(found, (1, 0), strict=True):
         mean = rows[label::4].mean(axis=0)
@@ -170,7 +172,7 @@ def test_prototypes_are_class_means(pictures: Path) -> None:
 
 def test_few_shots_are_drawn_by_the_seed_and_the_name(pictures: Path) -> None:
     few = Prototypes(embeddings=str(pictures), shots=1)
-    rows = np.load(pictures / "embeddings.npy")
+    rows = read_embedded(pictures).vectors
     drawn = [few.build(["cat"], seed=s).vectors[0] for s in range(8)]
     for row in drawn:
         assert np.abs(rows[::4] - row).max(axis=1).min() < 1e-6

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from centre_builders.bank import CentreBank
+from centre_builders.embedded import read_embedded
 from semcentres.cli import main
 from semcentres.model import Model
 
@@ -69,10 +70,11 @@ def test_evaluate_gives_the_same_numbers(run_dir: Path) -> None:
 
 def test_embed_writes_rows_in_order(run_dir: Path, tmp_path: Path) -> None:
     assert main(["embed", f"run_dir={run_dir}", "split=validation", f"out={tmp_path / 'e'}"]) == 0
-    embeddings = np.load(tmp_path / "e" / "embeddings.npy")
+    found = read_embedded(tmp_path / "e")
+    embeddings = found.vectors
     assert embeddings.shape == (500, 64)
     np.testing.assert_allclose(np.linalg.norm(embeddings, axis=1), 1, atol=1e-5)
-    assert len(np.unique(np.load(tmp_path / "e" / "ids.npy"))) == 500
+    assert len(np.unique(found.items["id"].to_numpy())) == 500
 
 
 def test_training_goes_on_from_another_runs_encoder(run_dir: Path, tmp_path: Path) -> None:

@@ -1,53 +1,21 @@
-"""Small pictures of a collection's images, from their files or from pixels in memory.
+"""Pictures out and image files in, as a browser sends and shows them.
 
-Dimensions: N images, M rows of a collection, C channels, H by W pixels.
+Dimensions: C channels, H by W pixels.
 """
 
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 import numpy as np
-from jaxtyping import Int, UInt8
+from jaxtyping import UInt8
 from PIL import Image
-from torch import Tensor
 
 from centre_builders.errors import InputError
-from semcentres.data.stored import decode
 
-SIDE = 192  # pixels of a picture made from a file
-MOST_KEPT = 4096  # pictures, of some kilobytes each
-
-Pictures = Callable[[int], bytes]  # row to WebP; the last few thousand stay in memory
-
-
-def of_files(path: Callable[[int], Path | None]) -> Pictures:
-    """Return image files as WebP, squares of 192 pixels.
-
-    Args:
-        path: of the image of a row.
-    """
-
-    def picture(row: int) -> bytes:
-        file = path(row)
-        if file is None:
-            raise InputError(f"image {row} has no file")
-        return webp(decode(file, SIDE).numpy())
-
-    return lru_cache(MOST_KEPT)(picture)
-
-
-def of_pixels(images: UInt8[Tensor, "N C H W"], places: Int[np.ndarray, " M"]) -> Pictures:
-    """Return images in memory as WebP, in their own size.
-
-    Args:
-        images: of a data set.
-        places: where the image of each row is among them, in [0, N).
-    """
-    return lru_cache(MOST_KEPT)(lambda row: webp(images[places[row]].numpy()))
+SIDE = 192  # pixels of a picture that is made from a file
 
 
 def webp(image: UInt8[np.ndarray, "C H W"]) -> bytes:

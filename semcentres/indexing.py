@@ -1,0 +1,42 @@
+"""The verb `index`: embeddings to a collection that can be searched."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from centre_builders.embedded import read_embedded
+from centre_builders.errors import UsageError
+from semcentres.approximate import build_index, check_wanted
+from semcentres.collection import ITEMS, save_collection
+from semcentres.indexes import AnyIndex
+from semcentres.settings import IndexConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Indexed:
+    """What the verb has done.
+
+    Attributes:
+        folder: of the collection.
+        index: that it holds.
+        model: fingerprint of the model that embedded.
+    """
+
+    folder: Path
+    index: AnyIndex
+    model: str
+
+
+def index(config: IndexConfig) -> Indexed:
+    """Build an index over embeddings and write it, with which image each row is.
+
+    Raises:
+        UsageError: `out` holds something else than an index.
+        InputError: the embeddings are missing or damaged, or an argument is out of range.
+    """
+    kind, out = check_wanted(config.kind, config.recall), Path(config.out)
+    if out.exists() and not (out / ITEMS).is_file() and (out.is_file() or any(out.iterdir())):
+        raise UsageError(f"{out} holds something else than an index; name a new folder")
+    found = read_embedded(config.embeddings)
+    built = build_index(found.vectors, kind=kind, recall=config.recall)
+    save_collection(out, built, found.items, found.about)
+    return Indexed(out, built, str(found.about["model"]))
