@@ -16,10 +16,12 @@ from semcentres.compose import load_config
 from semcentres.data.stored import decode
 from semcentres.recipe import make_source
 
+SIDE = 128  # pixels of a picture that is read from a file
+
 Picture = Callable[[int], UInt8[Tensor, "C H W"]]
 
 
-def pictures(collection: Collection, run_dir: Path, *, side: int = 128) -> Picture:
+def pictures(collection: Collection, run_dir: Path, *, side: int = SIDE) -> Picture:
     """Return a function from a row to its picture.
 
     Args:

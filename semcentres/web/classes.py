@@ -27,10 +27,9 @@ class Classes:
     """
 
     def __init__(self, vectors: Float[np.ndarray, "N D"], bank: CentreBank) -> None:
-        self.bank = bank
         self._vectors, self._trained = vectors, bank
         self._near = nearest_centres(vectors, bank.vectors, 2)
-        self._ids, self._cosines = self._near.ids, self._near.cosines
+        self._change(bank)
 
     def add(self, name: str, description: str | None = None) -> None:
         """Add a class by its name.
@@ -66,8 +65,8 @@ class Classes:
     def info(self, row: int) -> ClassInfo:
         """Return how many images a class has."""
         added = row >= len(self._trained.names)
-        there = int((self._ids[:, 0] == row).sum())
-        return ClassInfo(name=self.bank.names[row], added=added, num_images=there)
+        name, there = self.bank.names[row], int(self._counts[row])
+        return ClassInfo(name=name, added=added, num_images=there)
 
     def members(self, row: int) -> tuple[Int64[np.ndarray, " n"], Float[np.ndarray, " n"]]:
         """Return the images of a class and their cosines to its centre, the nearest first."""
@@ -108,3 +107,4 @@ class Classes:
         order = np.argsort(-cosines, axis=1, kind="stable")[:, :2]
         self._ids = np.take_along_axis(ids, order, axis=1)
         self._cosines = np.take_along_axis(cosines, order, axis=1)
+        self._counts = np.bincount(self._ids[:, 0], minlength=len(bank.names))
