@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
-Cosine = Annotated[float, Field(ge=-1.001, le=1.001, examples=[0.83])]
+Cosine = Annotated[float, Field(description="In [-1, 1] up to rounding.", examples=[0.83])]
 Name = Annotated[str, Field(examples=["zebra"])]
 
 

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+MOST_CONNECTIONS = 128
+
 
 def serve(config: ServeConfig) -> None:
     """Serve until a signal arrives.
@@ -36,7 +38,14 @@ def serve(config: ServeConfig) -> None:
         app = make_app(open_session(config), host=config.host)
         host = f"[{config.host}]" if ":" in config.host else config.host
         log.info("http://%s:%d (Ctrl-C ends it)", host, listener.getsockname()[1])
-        settings = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False)
+        settings = uvicorn.Config(
+            app,
+            access_log=False,
+            limit_concurrency=MOST_CONNECTIONS,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=3,
+        )
         uvicorn.Server(settings).run(sockets=[listener])
 
 
@@ -61,5 +70,5 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise UsageError(
-            f"cannot listen at {host}:{port} ({error.strerror}); set port=..."
+            f"cannot listen at {host}:{port} ({error.strerror}); set another port="
         ) from error

@@ -50,9 +50,13 @@ function problem(error) {
 }
 
 async function remove(name) {
-  await ask("/api/classes", { name }, { method: "DELETE" });
-  await classes.load();
-  go("/");
+  try {
+    await ask("/api/classes", { name }, { method: "DELETE" });
+    await classes.load();
+    go("/");
+  } catch (error) {
+    fail(error);
+  }
 }
 
 async function upload(file) {
@@ -61,10 +65,14 @@ async function upload(file) {
     const made = await ask("/api/uploads", {}, { method: "POST", body: file, headers: { "Content-Type": "application/octet-stream" } });
     go(link({ upload: made.id }));
   } catch (error) {
-    ++turn;
-    main.replaceChildren(problem(error));
-    say(error.message);
+    fail(error);
   }
+}
+
+function fail(error) {
+  ++turn;
+  main.replaceChildren(problem(error));
+  say(error.message);
 }
 
 function open(wanted) {

@@ -14,13 +14,13 @@ export function element(tag, properties = {}, ...children) {
 // The answer as JSON; throws an Error with the server's own words.
 export async function ask(path, parameters = {}, options = {}) {
   const query = new URLSearchParams(parameters).toString();
-  let response;
+  let response, found;
   try {
     response = await fetch(query ? `${path}?${query}` : path, options);
+    found = response.status === 204 ? null : await response.json();
   } catch {
     throw new Error("The server does not answer. Is semcentres serve still running?");
   }
-  const found = response.status === 204 ? null : await response.json();
   if (!response.ok) throw new Error(found.error);
   return found;
 }

@@ -8,7 +8,7 @@ export async function results(parameters, { remove }) {
   if (answer.hits.length) {
     parts.push(element("ul", { className: "grid" }, ...answer.hits.map((hit) => card(hit))));
   } else {
-    parts.push(element("p", { className: "notice" }, "Nothing moved: every image is still nearer to another class."));
+    parts.push(element("p", { className: "notice" }, "No image: every one is nearer to another class."));
   }
   if (answer.hits.length === k && k < answer.total) {
     const next = { ...Object.fromEntries(parameters), k: Math.min(2 * k, 384) };
@@ -30,7 +30,7 @@ function heading(answer, remove) {
   const lines = [element("h1", { tabIndex: -1 }, title(answer))];
   const shown = `the nearest ${hits.length} of ${count(total, "image")}`;
   if (query.kind === "browse") lines.push(element("p", { className: "muted" }, `${count(hits.length, "image")} of ${total.toLocaleString("en")}, evenly spread. Describe what you look for, pick a class, drop an image, or open one of these.`));
-  else if (query.kind === "members") lines.push(element("p", {}, `${count(total, "image")} moved here from other classes.`));
+  else if (query.kind === "members") lines.push(element("p", { className: "muted" }, query.class.added ? `${count(total, "image")} moved here from other classes.` : `${count(total, "image")} of this class.`));
   else if (query.kind !== "class") lines.push(element("p", { className: "muted" }, `${shown[0].toUpperCase()}${shown.slice(1)}.`));
   if (query.subject) lines.push(facts(query.subject));
   if (query.class) lines.push(...aboutClass(query, shown, remove));
@@ -49,10 +49,11 @@ function facts(subject) {
 function aboutClass({ kind, value, class: its }, shown, remove) {
   const lines = [];
   if (kind === "class") lines.push(element("p", { className: "muted" }, `${count(its.num_images, "image")} of this class; ${shown}.`));
-  const actions = [element("a", { className: "link", href: link({ view: "map", class: value }) }, "Show on the map")];
+  const to = (words, parameters) => element("a", { className: "link", href: link({ class: value, ...parameters }) }, words);
+  const actions = [to("Show on the map", { view: "map" })];
+  if (kind === "members") actions.unshift(to("All that is near", {}));
+  else actions.unshift(to(its.added ? "What moved here" : "Its images alone", { members: "true" }));
   if (its.added) {
-    if (kind === "class") actions.unshift(element("a", { className: "link", href: link({ class: value, members: "true" }) }, `What moved here (${its.num_images.toLocaleString("en")})`));
-    else actions.unshift(element("a", { className: "link", href: link({ class: value }) }, "All that is near"));
     actions.push(element("button", { className: "link", type: "button", onclick: () => remove(value) }, "Remove the class"));
     lines.push(element("p", { className: "muted" }, "Added here, by name alone, until the server stops; no other class moved."));
   }
@@ -65,8 +66,8 @@ function card(hit) {
   const pair = (className, name, value) => element("span", { className: `line ${className}` }, element("span", {}, name), element("span", {}, value));
   return element("li", {}, element("a", { className: "card", href: link({ item: hit.id }), title: predicted.name },
     element("span", { className: "frame" }, picture(hit.thumbnail),
-    hit.was ? element("span", { className: "was" }, `was ${hit.was}`) : null,
-    hit.cosine === null ? null : element("span", { className: "score", title: "cosine to what was asked" }, number(hit.cosine))),
+      hit.was ? element("span", { className: "was" }, `was ${hit.was}`) : null,
+      hit.cosine === null ? null : element("span", { className: "score", title: "cosine to what was asked" }, number(hit.cosine))),
     pair("first", predicted.name, number(predicted.cosine)),
     second ? pair("second", `or ${second.name}`, number(second.cosine)) : null));
 }
