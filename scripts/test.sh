@@ -5,5 +5,6 @@ cd "$root"
 # Tests of what is missing are left out, and say so.
 debian /usr/share/datasets/fashion-mnist dataset-fashion-mnist
 debian /usr/share/wordnet wordnet-base
+debian /usr/bin/chromium chromium
 # Two workers of one thread each would fight over two cores; one process with two threads does not.
 exec env HF_HUB_OFFLINE=1 python -m pytest "$@"

@@ -68,6 +68,11 @@ def predict(*words: str) -> Any:  # noqa: ANN401
     return _verb("predict", words)
 
 
+def serve(*words: str) -> None:
+    """Serve a model's web page until a signal arrives: `semcentres serve`."""
+    _verb("serve", words)
+
+
 def embed(*words: str) -> Any:  # noqa: ANN401
     """Write a split's embeddings: `semcentres embed`; returns the folder written."""
     return _verb("embed", words)

@@ -22,6 +22,7 @@ semcentres: image encoders trained toward fixed centres made from class names
   semcentres index     embeddings to an index that can be searched, its recall measured
   semcentres search    the images nearest to a text, a class or an image
   semcentres export    the model as ONNX, torch.export, TorchScript, or a folder for the hub
+  semcentres serve     a web page to search images by text, class or image
   semcentres doctor    versions, devices and paths
 
 Words are key=value, in Hydra's form:
@@ -38,6 +39,7 @@ Words are key=value, in Hydra's form:
   semcentres index embeddings=more/embeddings out=more/index
   semcentres search run_dir=runs/mine among=more/index text="striped animal" report=found.png
   semcentres export run_dir=runs/mine format=onnx out=bundle
+  semcentres serve model=runs/mine port=8000
 
   semcentres VERB --help   the verb's groups, their options and all keys with their values
 """

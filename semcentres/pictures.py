@@ -21,19 +21,20 @@ SIDE = 128  # pixels of a picture that is read from a file
 Picture = Callable[[int], UInt8[Tensor, "C H W"]]
 
 
-def pictures(collection: Collection, run_dir: Path) -> Picture:
+def pictures(collection: Collection, run_dir: Path, *, side: int = SIDE) -> Picture:
     """Return a function from a row to its picture.
 
     Args:
         collection: that the rows are of.
         run_dir: whose data set is read where the images are of one.
+        side: pixels of a picture that is read from a file.
 
     Raises:
         InputError: the data set is not the one that was embedded, or is not of pictures.
     """
     split = collection.about.get("split")
     if split is None:
-        return lambda row: decode(Path(str(collection.path(row))), SIDE)
+        return lambda row: decode(Path(str(collection.path(row))), side)
     source = make_source(load_config(run_dir / "config.yaml").data)
     if source.fingerprint != collection.about.get("data"):
         raise InputError(

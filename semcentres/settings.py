@@ -184,6 +184,16 @@ class ExportConfig:
     push_to: str | None = None  # org/name on the Hugging Face hub, private where it is new
 
 
+@dataclass
+class ServeConfig:
+    """`semcentres serve`."""
+
+    model: str = MISSING  # a run folder made by train
+    index: str | None = None  # folder of `index`; None: the run's training images
+    port: int = 8000  # 0 takes a free one
+    host: str = "127.0.0.1"  # address to listen at; others than this let other machines in
+
+
 SCHEMAS = {
     "train": TrainConfig,
     "check": CheckConfig,
@@ -194,4 +204,5 @@ SCHEMAS = {
     "index": IndexConfig,
     "search": SearchConfig,
     "export": ExportConfig,
+    "serve": ServeConfig,
 }

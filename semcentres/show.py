@@ -181,6 +181,10 @@ def export(bundle: Any) -> None:  # noqa: ANN401
         console.print(f"pushed    {bundle.address}", soft_wrap=True)
 
 
+def serve(_: None) -> None:
+    """Print nothing: the server has ended."""
+
+
 def results_title(results: Mapping[str, Any]) -> str:
     """Return what was measured on what."""
     return f"{results['num_images']:,} {results['split']} images of {results['data']}"

@@ -48,6 +48,7 @@ from semcentres.settings import CheckConfig, EvaluateConfig, TrainConfig
 from semcentres.sharding import embed as embed
 from semcentres.task import Task
 from semcentres.trainer import Trainer
+from semcentres.web.serve import serve as serve
 from semcentres.weights import make_encoder, save_model
 
 if TYPE_CHECKING:

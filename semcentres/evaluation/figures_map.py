@@ -10,12 +10,11 @@ import matplotlib
 import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.patheffects import withStroke
-from sklearn.manifold import TSNE
 
 from semcentres.evaluation.canvas import new_figure, save, short
+from semcentres.evaluation.plane import in_plane
 
 MOST = 1000  # embeddings drawn
-PERPLEXITY = 30
 
 
 def draw_map(
@@ -27,8 +26,8 @@ def draw_map(
 ) -> None:
     """Draw embeddings as dots in the colour of their label, and the centres with their names.
 
-    By t-SNE (van der Maaten and Hinton 2008) of both together, over squared distances on the
-    sphere: what is near in the picture is near in fact, but long distances mean nothing.
+    By `in_plane` of both together: what is near in the picture is near in fact, but long distances
+    mean nothing.
 
     Args:
         embeddings: unit rows; evenly thinned where there are more than 1,000.
@@ -39,9 +38,7 @@ def draw_map(
     """
     step = -(-len(embeddings) // MOST)
     rows, labels = embeddings[::step], labels[::step]
-    both = np.concatenate([rows, centres]).astype(np.float64)
-    perplexity = min(PERPLEXITY, (len(both) - 1) / 3)
-    places = TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(both)
+    places = in_plane(np.concatenate([rows, centres]))
     colours = matplotlib.colormaps["tab20"](np.arange(len(names)) % 20)
     figure = new_figure(8.0, 7.0)
     axes = figure.subplots()
