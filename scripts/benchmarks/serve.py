@@ -24,7 +24,10 @@ from benchmarks.timing import Mark, Report
 
 CLIENTS, SECONDS = 16, float(os.environ.get("SERVE_SECONDS", "60"))
 MOST_GROWTH = 25.0  # MiB between the second sixth of the time and the last
-TEXTS = ("curly", "a straight line", "two circles", "half of ten", "several", "none at all")
+WORDS = (
+    "curly", "straight", "line", "circle", "half", "ten", "several", "none", "all", "big", "small",
+    "round", "open", "dark",
+)  # fmt: skip
 
 
 def measure() -> Report:
@@ -122,7 +125,7 @@ class Load:
             while time.monotonic() < end:
                 query = draw.choice(
                     [
-                        {"text": draw.choice(TEXTS)},
+                        {"text": " ".join(draw.sample(WORDS, 3))},
                         {"class": draw.choice(trained)},
                         {"item": draw.randrange(about["num_images"])},
                     ]

@@ -17,6 +17,7 @@ from jaxtyping import Float
 
 from centre_builders.errors import InputError
 from centre_builders.free_text import text_vector
+from centre_builders.text_cache import nothing_cached
 from semcentres.collection import Collection
 from semcentres.data.stored import decode
 from semcentres.model import Model
@@ -30,7 +31,7 @@ from semcentres.web.uploads import SIDE, as_file, webp
 log = logging.getLogger(__name__)
 
 MOST_UPLOADS = 256
-MOST_KEPT = 4096  # pictures, of some kilobytes each
+MOST_KEPT = 4096  # pictures, and texts, of some kilobytes each
 Vector = Float[np.ndarray, " D"]
 
 
@@ -61,6 +62,7 @@ class Session:
     def __init__(self, model: Model, collection: Collection, picture: Picture) -> None:
         self.model, self.collection = model, collection
         self._picture = lru_cache(MOST_KEPT)(lambda row: webp(picture(row).numpy()))
+        self._text_vector = lru_cache(MOST_KEPT)(self._read_text)
         self._vectors = collection.vectors
         self.classes = Classes(self._vectors, model.bank)
         self._uploads: OrderedDict[str, Upload] = OrderedDict()
@@ -92,7 +94,9 @@ class Session:
         Raises:
             InputError: the bank's builder does not read texts, and no class has this name.
         """
-        return self._near(Query(kind="text", value=text), text_vector(self.classes.bank, text), k)
+        names, centres = self.classes.bank.names, self.classes.bank.vectors
+        vector = centres[names.index(text)] if text in names else self._text_vector(text)
+        return self._near(Query(kind="text", value=text), vector, k)
 
     def by_class(self, name: str, k: int) -> Answer:
         """Return the images nearest to a class's centre.
@@ -221,6 +225,11 @@ class Session:
                 for info, (x, y) in zip(infos, places, strict=True)
             ],
         )
+
+    def _read_text(self, text: str) -> Vector:
+        # What is looked for is nobody's business: it stays out of the cache on disk.
+        with nothing_cached():
+            return text_vector(self.model.bank, text)
 
     def _near(self, query: Query, vector: Vector, k: int, without: int | None = None) -> Answer:
         found = self.collection.search(vector[None], k if without is None else k + 1)
