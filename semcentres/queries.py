@@ -15,7 +15,7 @@ from torch import Tensor
 from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError
 from centre_builders.free_text import text_vector
-from semcentres.data.readable import read_images
+from semcentres.data.stored import decode
 
 
 def query_vectors(
@@ -40,9 +40,7 @@ def query_vectors(
     if isinstance(query, str):
         return text_vector(bank, query)[None]
     if isinstance(query, Path):
-        ((_, query, faults),) = read_images([query], batch=1, **image_shape(about))
-        if faults:
-            raise InputError(faults[0])
+        query = decode(query, **image_shape(about))
     images = query[None] if query.ndim == 3 else query
     channels = about["channels"]
     if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != channels:

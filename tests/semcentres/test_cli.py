@@ -84,7 +84,7 @@ def test_training_goes_on_from_another_runs_encoder(run_dir: Path, tmp_path: Pat
     assert main(["train", *SMALL, *more, *begun]) == 0
     old, new = (Model.load(p).encoder.state_dict() for p in (run_dir, tmp_path / "probe"))
     changed = [name for name in old if not torch.equal(old[name], new[name])]
-    assert changed == ["backbone.11.weight", "backbone.11.bias"]
+    assert changed == ["backbone.10.weight", "backbone.10.bias"]
 
 
 def test_doctor_fits_a_screen(capsys: pytest.CaptureFixture[str]) -> None:

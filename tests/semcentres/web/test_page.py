@@ -89,7 +89,7 @@ def drawn(page: Page, centres: int) -> None:
 
 def test_search_by_text_is_in_the_address(page: Page) -> None:
     page.get_by_role("searchbox", name="Search by text").fill("red")
-    page.get_by_role("button", name="Search").click()
+    page.get_by_role("button", name="Search", exact=True).click()
     heading(page, "“red”")
     assert page.url.endswith("/?text=red")
     assert cards(page)[:8] == ["red"] * 8
