@@ -220,6 +220,15 @@ def test_every_target_is_in_the_api(site: Path) -> None:
     assert targets - known == set()
 
 
+def test_formulas_in_docstrings_stand_as_they_were_written(site: Path) -> None:
+    from bs4 import BeautifulSoup
+
+    page = BeautifulSoup((site / "api" / "objectives.html").read_text(), "html.parser")
+    literal = [block.get_text() for block in page.find_all("pre")]
+    assert any("softmin(z) = -t log sum_k exp(-d_k^2 / t)," in text for text in literal)
+    assert not page.select("blockquote pre, dd blockquote p")
+
+
 @pytest.mark.parametrize("group", ["objective", "centres"])
 def test_every_choice_is_on_its_page(group: str) -> None:
     page = (ROOT / "docs" / f"{group.removesuffix('s') + 's'}.md").read_text()
