@@ -1,7 +1,9 @@
 """A `torch.utils.data.Dataset` of yours as a source, for training from Python.
 
-source = from_dataset(train, class_names, test=test, size=64)
-semcentres.train("centres=sentence", source=source)
+In use:
+
+    source = from_dataset(train, class_names, test=test, size=64)
+    semcentres.train("centres=sentence", source=source)
 """
 
 from collections.abc import Sequence, Sized

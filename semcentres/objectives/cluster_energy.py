@@ -28,9 +28,10 @@ from semcentres.softmin import assignment, expected_centre, mean_assignment, nea
 class Reduction(StrEnum):
     """What the mean is over.
 
-    SAMPLE: images, so that a class counts as often as it has images.
-    CLASS: classes, each with the mean of its images (the note's sum over clusters of E_i); an
-        unlabelled image belongs to the class of the centre nearest to its first view.
+    Attributes:
+        SAMPLE: images, so that a class counts as often as it has images.
+        CLASS: classes, each with the mean of its images (the note's sum over clusters of E_i); an
+            unlabelled image belongs to the class of the centre nearest to its first view.
     """
 
     SAMPLE = "sample"
@@ -40,10 +41,11 @@ class Reduction(StrEnum):
 class Tie(StrEnum):
     """What the further views of an unlabelled image are pulled to.
 
-    SOFT: all centres, each in the share that the first view's assignment gives it.
-    HARD: the centre nearest to the first view.
-    EMBEDDING: the first view's embedding itself.
-    OWN: nothing of the first view: each view has its own soft-min.
+    Attributes:
+        SOFT: all centres, each in the share that the first view's assignment gives it.
+        HARD: the centre nearest to the first view.
+        EMBEDDING: the first view's embedding itself.
+        OWN: nothing of the first view: each view has its own soft-min.
     """
 
     SOFT = "soft"

@@ -24,11 +24,13 @@ Kind = TypeVar("Kind", bound=StrEnum)
 class Estimator(StrEnum):
     """How the sum over the negatives is estimated.
 
-    UNIFORM: G = sum_j e^{s_j / t}; NT-Xent (Chen et al. 2020, arXiv:2002.05709) and InfoNCE.
-    DEBIASED: G = max( (sum_j e^{s_j / t} - N tau_plus e^{s_+ / t}) / (1 - tau_plus), N e^{-1/t} ),
-        DCL (Chuang et al. 2020, arXiv:2007.00224) with the anchor's one positive.
-    HARD: the same with N sum_j w_j e^{s_j / t} / sum_j w_j for the sum, w_j = e^{beta s_j / t};
-        HCL (Robinson et al. 2021, arXiv:2010.04592). The gradient flows through w.
+    Attributes:
+        UNIFORM: G = sum_j e^{s_j / t}; NT-Xent (Chen et al. 2020, arXiv:2002.05709) and InfoNCE.
+        DEBIASED: G = max( (sum_j e^{s_j / t} - N tau_plus e^{s_+ / t}) / (1 - tau_plus),
+            N e^{-1/t} ), DCL (Chuang et al. 2020, arXiv:2007.00224) with the anchor's one positive.
+        HARD: the same with N sum_j w_j e^{s_j / t} / sum_j w_j for the sum,
+            w_j = e^{beta s_j / t}; HCL (Robinson et al. 2021, arXiv:2010.04592). The gradient
+            flows through w.
     """
 
     UNIFORM = "uniform"

@@ -25,9 +25,10 @@ from semcentres.objectives.joined import join
 class Reduction(StrEnum):
     """What is made of the anchors' losses.
 
-    MEAN: their mean.
-    VIEW_SUM: the sum over views of the mean over images, V times the mean: SimCLR's published
-        code adds the losses of its two views.
+    Attributes:
+        MEAN: their mean.
+        VIEW_SUM: the sum over views of the mean over images, V times the mean: SimCLR's published
+            code adds the losses of its two views.
     """
 
     MEAN = "mean"

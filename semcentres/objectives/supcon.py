@@ -25,8 +25,9 @@ from semcentres.objectives.contrast import choice, log_sum_exp
 class Alone(StrEnum):
     """What becomes of an anchor that is alone in its class; its loss is 0.
 
-    KEPT: it counts in the mean, as in the authors' code.
-    DROPPED: the mean is over the others, as in pytorch-metric-learning.
+    Attributes:
+        KEPT: it counts in the mean, as in the authors' code.
+        DROPPED: the mean is over the others, as in pytorch-metric-learning.
     """
 
     KEPT = "kept"
