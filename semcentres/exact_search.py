@@ -11,6 +11,7 @@ Dimensions: N rows in G groups, Q queries, B queries at once, D columns, k neigh
 import torch  # isort: skip
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float32, Int64
@@ -116,20 +117,28 @@ def _of_groups(
 
 def _maxima(rows: Rows, queries: Queries, group: int) -> Tensor:
     """Return the largest product [B G] of each query with each whole group of rows."""
-    # Not by torch, which may have been told to multiply in fewer bits than the margin is for.
+    # All by torch: the waiting threads of two libraries take the processor from one another, which
+    # with NumPy's products made both ten times slower. But it may have been told to multiply in
+    # fewer bits than the margin is for.
+    matmul: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]  # not in its stubs
+    told, matmul.fp32_precision = matmul.fp32_precision, "ieee"
+    try:
+        return _products(torch.from_numpy(rows), torch.from_numpy(queries), group)
+    finally:
+        matmul.fp32_precision = told
+
+
+def _products(rows: Tensor, queries: Tensor, group: int) -> Tensor:
     if group == 1:
-        return torch.from_numpy(np.matmul(queries, rows.T))
+        return queries @ rows.T
     num_groups, step = len(rows) // group, max(1, TILE // group)
-    maxima = np.empty((num_groups, len(queries)), np.float32)
-    products = np.empty((step * group, len(queries)), np.float32)
+    maxima = torch.empty(num_groups, len(queries))
+    products = torch.empty(step * group, len(queries))
     for part in _parts(num_groups, step):
         tile = rows[part.start * group : part.stop * group]
-        np.matmul(tile, queries.T, out=products[: len(tile)])
-        # Nor the maxima: the waiting threads of one library take the processor from the other's,
-        # which made both ten times slower.
-        grouped = products[: len(tile)].reshape(-1, group, len(queries))
-        np.max(grouped, axis=1, out=maxima[part])
-    return torch.from_numpy(maxima).T.contiguous()
+        torch.mm(tile, queries.T, out=products[: len(tile)])
+        torch.amax(products[: len(tile)].view(-1, group, len(queries)), dim=1, out=maxima[part])
+    return maxima.T.contiguous()
 
 
 def _of_all(num_rows: int, queries: Queries, k: int, score: Score) -> Keys:
