@@ -20,6 +20,8 @@ from playwright.sync_api import Page, sync_playwright
 
 import semcentres
 from semcentres.data.emoji import emoji
+from semcentres.indexing import index
+from semcentres.settings import IndexConfig
 
 CHROMIUM = Path("/usr/bin/chromium")
 SIZE = {"width": 1180, "height": 760}
@@ -59,10 +61,10 @@ def indexed(run: str, folder: Path) -> Path:
             place = folder / "images" / source.class_names[label]
             place.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image.permute(1, 2, 0).numpy()).save(place / f"{vendor}.png")
-    embeddings, index = folder / "embeddings", folder / "index"
+    embeddings, out = folder / "embeddings", folder / "index"
     semcentres.embed(f"run_dir={run}", f"images={folder / 'images'}", f"out={embeddings}")
-    semcentres.index(f"embeddings={embeddings}", f"out={index}")
-    return index
+    index(IndexConfig(embeddings=str(embeddings), out=str(out)))
+    return out
 
 
 @contextmanager

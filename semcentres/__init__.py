@@ -53,7 +53,7 @@ def train(*words: str, source: "Source | None" = None) -> Any:  # noqa: ANN401
 
 def compare(*words: str) -> Any:  # noqa: ANN401
     """Train several choices and put them side by side: `semcentres compare`."""
-    from semcentres.compare import compare
+    from semcentres.comparing import compare
 
     return compare(words)
 

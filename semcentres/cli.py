@@ -110,7 +110,7 @@ def _run(verb: str, words: list[str]) -> None:
         # A comparison takes the words of train.
         show.verb_help("train" if verb == "compare" else verb)
     elif verb == "compare":
-        from semcentres.compare import compare
+        from semcentres.comparing import compare
 
         show.compare(compare(words))
     elif {"-m", "--multirun"} & set(words):

@@ -1,6 +1,8 @@
 """The command from outside: its help, its verbs, and one line for every mistake."""
 
+import inspect
 import json
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+import semcentres
 from centre_builders.bank import CentreBank
 from centre_builders.embedded import read_embedded
 from semcentres.cli import main
@@ -29,6 +32,14 @@ def run_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         main(["train", *SMALL, "centres=one_hot", "data.validation=500", f"run_dir={place}"]) == 0
     )
     return place
+
+
+def test_no_module_hides_a_function_of_the_package() -> None:
+    """Importing `semcentres.x` makes it the package's attribute x, whatever that was before."""
+    modules = {module.name for module in pkgutil.iter_modules(semcentres.__path__)}
+    functions = {name for name, value in vars(semcentres).items() if inspect.isfunction(value)}
+    assert "train" in functions
+    assert not modules & functions
 
 
 def test_help_answers_at_once() -> None:

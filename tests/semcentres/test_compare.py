@@ -10,7 +10,7 @@ from PIL import Image
 
 from centre_builders.errors import InputError
 from semcentres.cli import main
-from semcentres.compare import _read, compare
+from semcentres.comparing import _read, compare
 from semcentres.comparison import COSTS, Comparison, Row
 from semcentres.evaluation.report import draw_comparison, draw_race
 

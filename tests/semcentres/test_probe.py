@@ -11,7 +11,7 @@ from centre_builders.errors import InputError
 from semcentres.backbones import torchvision_model
 from semcentres.data.mnist_5k import mnist_5k
 from semcentres.data.source import ImageSet
-from semcentres.encoder import Encoder, WithFeatures, first_of_head, small_conv
+from semcentres.encoder import Encoder, MeanOverPixels, WithFeatures, first_of_head, small_conv
 from semcentres.evaluation.probe import probe_predict
 from semcentres.measure import Embedded, by_labelled
 
@@ -46,6 +46,13 @@ def test_refuses_what_cannot_be_fitted() -> None:
         probe_predict(rows, labels * 0, rows)
     with pytest.raises(InputError, match="got 90 classes and 90 images"):
         probe_predict(rows, np.arange(90), rows)
+
+
+def test_maps_are_averaged_over_their_pixels() -> None:
+    maps = torch.rand(3, 5, 4, 2, generator=torch.Generator().manual_seed(0))
+    for layout in (torch.contiguous_format, torch.channels_last):
+        found = MeanOverPixels()(maps.contiguous(memory_format=layout))
+        torch.testing.assert_close(found, maps.mean(dim=(2, 3)))
 
 
 @pytest.mark.parametrize("hidden", [None, 24])

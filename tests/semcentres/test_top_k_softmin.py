@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semcentres.approximate import build_index
+from semcentres.approximate import ApproximateIndex, Recall, build_index
 from semcentres.index import Index
 from semcentres.softmin import softmin
 from semcentres.top_k_softmin import top_k_softmin
@@ -85,6 +85,20 @@ def test_an_approximate_index_does_not_call_its_bound_certain(
     assert not found.certain
     error = (found.values.double() - truth(mixed, centres)).abs()
     assert np.median(error.numpy()) < 1e-3
+
+
+def test_estimate_counts_what_recall_says_is_missed(centres: Tensor, mixed: Tensor) -> None:
+    """At recall 1/4 three more are taken to be as near as each found beyond the first."""
+    index = build_index(centres.numpy(), kind="ivf", recall=0.9)
+    assert isinstance(index, ApproximateIndex)
+    index.recall = Recall(0.25, 10, 1000)
+    found = top_k_softmin(mixed, centres, index, temperature=T, k=8, tolerance=math.inf)
+    cosines = index.search(mixed.numpy(), 8).cosines.astype(np.float64)
+    for row in (0, 39):
+        kept = [math.exp(-(2 * cosines[row, 0] - 2 * cosine) / T) for cosine in cosines[row]]
+        left = (3000 - 8) * kept[-1] + 3 * sum(kept[1:])
+        wanted = T * math.log(1 + left / sum(kept))
+        assert found.bound[row].item() == pytest.approx(wanted, rel=1e-3, abs=1e-6)
 
 
 def test_refuses_what_does_not_belong_together(centres: Tensor, mixed: Tensor) -> None:
