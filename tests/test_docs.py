@@ -110,6 +110,9 @@ class Reader:
             self.server.communicate()
 
 
+pytestmark = pytest.mark.docs
+
+
 @pytest.fixture(scope="module", autouse=True)
 def quick() -> Iterator[None]:
     """Let every training be short."""
