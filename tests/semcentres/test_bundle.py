@@ -112,11 +112,11 @@ def test_bundle_says_what_it_is(run: Path, onnx: Path) -> None:
     assert str(run.parent) not in card
 
 
-def test_readme_example_runs(run: Path, onnx: Path) -> None:
-    readme = Path(__file__).parents[2] / "README.md"
+def test_example_of_the_documentation_runs(run: Path, onnx: Path) -> None:
+    page = Path(__file__).parents[2] / "docs" / "export.md"
     (code,) = (
         block
-        for block in re.findall(r"```python\n(.*?)```", readme.read_text(), re.DOTALL)
+        for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
         if "onnxruntime" in block
     )
     place = run.parent / "elsewhere"

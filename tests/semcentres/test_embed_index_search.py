@@ -14,12 +14,13 @@ import pytest
 import torch
 from PIL import Image
 
-from centre_builders.embedded import read_embedded
+from centre_builders.embedded import make_items, read_embedded
 from centre_builders.errors import CorruptArtefact, InputError
 from semcentres.cli import main
-from semcentres.collection import Collection
+from semcentres.collection import Collection, save_collection
 from semcentres.compose import load_config
 from semcentres.data.listing import list_images
+from semcentres.index import Index
 from semcentres.model import Model
 from semcentres.recipe import make_source
 from semcentres.weights import make_encoder, save_model
@@ -237,6 +238,25 @@ def test_search_finds_an_image_by_itself_and_writes_it(
         assert [row["path"] for row in csv.DictReader(file)] == [row["path"] for row in rows]
     with Image.open(report) as picture:
         assert picture.width > 600
+
+
+def test_nearest_class_of_each_image_and_labels_that_look_like_formulas(
+    runs: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """A collection of the centres themselves: each is nearest to its own class."""
+    model = Model.load(runs[0])
+    names = list(model.bank.names)
+    items = make_items(np.arange(len(names)), [None] * len(names), ["=1+1", *names[1:]])
+    index = Index.build(model.bank.vectors)
+    save_collection(tmp_path / "i", index, items, {"model": model.fingerprint})
+    ask = ["search", f"run_dir={runs[0]}", f"among={tmp_path / 'i'}", "class_name=seven", "k=10"]
+    assert main([*ask, f"out={tmp_path / 'hits.json'}"]) == 0
+    rows = json.loads((tmp_path / "hits.json").read_text())
+    assert rows[0]["id"] == names.index("seven")
+    assert [row["nearest_class"] for row in rows] == [names[row["id"]] for row in rows]
+    assert main([*ask, f"out={tmp_path / 'hits.csv'}"]) == 0
+    with (tmp_path / "hits.csv").open() as file:
+        assert {row["label"] for row in csv.DictReader(file)} == {"'=1+1", *names[1:]}
 
 
 def test_search_of_the_runs_own_images(
