@@ -162,7 +162,9 @@ def read_weights(path: str, *, others: Sequence[str] | Mapping[str, Any] = ()) -
         raise InputError(
             f"{file} does not hold weights alone ({reason}); save the model's state_dict()"
         ) from error
-    found: Weights = read.get("model", read.get("state_dict", read))
+    found = read.get("model", read.get("state_dict", read)) if isinstance(read, dict) else read
+    if not isinstance(found, dict) or not all(isinstance(t, Tensor) for t in found.values()):
+        raise InputError(f"{file} holds no tensors by their names; save the model's state_dict()")
     return found
 
 
@@ -207,9 +209,11 @@ def _check(name: str, known: Sequence[str], channels: int, library: str) -> None
 
 def _fetched(name: str, make: Any) -> Weights:  # noqa: ANN401
     """Return the weights of the published model that `make` gives."""
+    from huggingface_hub.errors import HTTPError
+
     try:
         weights: Weights = make().state_dict()
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, HTTPError) as error:
         # What both libraries' downloads raise, without a connection or with a broken file.
         raise InputError(
             f"the published weights of {name} cannot be had ({error}); fetch them once where there"

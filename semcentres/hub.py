@@ -16,22 +16,24 @@ def locate(model: str | Path) -> Path:
     """Return the folder of a model: one that is here, or a snapshot of a repository of the hub.
 
     Args:
-        model: a folder, or `org/name`, or `org/name@revision` to fix which version. A folder of
-            that name is preferred. HF_HUB_OFFLINE=1 takes what was fetched before.
+        model: a folder, or `org/name`, or `org/name@revision` to fix which version. Where there is
+            a folder `org` here, it is taken for that. HF_HUB_OFFLINE=1 takes what was fetched
+            before.
 
     Raises:
         InputError: it is neither a folder nor a repository that can be had.
     """
     place = Path(model).expanduser()
-    if place.exists() or not REPOSITORY.fullmatch(str(model)):
+    # A slip in runs/mine must not become a question to the hub, nor a stranger's model.
+    if place.parent.is_dir() or not REPOSITORY.fullmatch(str(model)):
         return place
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.errors import HFValidationError, HTTPError
 
     name, _, revision = str(model).partition("@")
     try:
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=FETCHED))
-    except (OSError, HFValidationError) as error:
+    except (OSError, HTTPError, HFValidationError) as error:
         raise InputError(
             f"{model} is no folder here, and the hub gives no such model ({_reason(error)}); train"
             " into it, or fetch it once where there is a connection"
@@ -51,7 +53,7 @@ def push_to_hub(folder: str | Path, repository: str, *, private: bool = True) ->
             refuses.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError
+    from huggingface_hub.errors import HFValidationError, HTTPError
 
     if verify_folder(folder)["about"].get("format") != "safetensors":
         raise InputError(f"{folder} is no bundle of format=safetensors, which the hub can load")
@@ -59,7 +61,7 @@ def push_to_hub(folder: str | Path, repository: str, *, private: bool = True) ->
     try:
         api.create_repo(repository, private=private, exist_ok=True)
         done = api.upload_folder(repo_id=repository, folder_path=folder, allow_patterns=PUSHED)
-    except (OSError, HFValidationError) as error:
+    except (OSError, HTTPError, HFValidationError) as error:
         raise InputError(
             f"{folder} is whole but was not pushed to {repository} ({_reason(error)}); log in by"
             " `hf auth login` where there is a connection, and push again"
@@ -68,4 +70,4 @@ def push_to_hub(folder: str | Path, repository: str, *, private: bool = True) ->
 
 
 def _reason(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)
