@@ -26,15 +26,15 @@ def pictures(collection: Collection, run_dir: Path, *, side: int = SIDE) -> Pict
 
     Args:
         collection: that the rows are of.
-        run_dir: whose data set is read where the images are of one.
+        run_dir: whose data set is read where it is not of files.
         side: pixels of a picture that is read from a file.
 
     Raises:
         InputError: the data set is not the one that was embedded, or is not of pictures.
     """
-    split = collection.about.get("split")
-    if split is None:
+    if collection.path(0) is not None:
         return lambda row: decode(Path(str(collection.path(row))), side)
+    split = collection.about["split"]
     source = make_source(load_config(run_dir / "config.yaml").data)
     if source.fingerprint != collection.about.get("data"):
         raise InputError(
