@@ -122,9 +122,10 @@ def complete(folder: Path, about: Mapping[str, Any], num_parts: int) -> int:
     parts = [_read_json(_done(folder, number), "about")["about"] for number in range(num_parts)]
     rows = sum(int(part["rows"]) for part in parts)
     content = {"about": dict(about), "parts": num_parts, "rows": rows}
-    path = folder / COMPLETE
-    if not path.exists() or _read_json(path) != content:
-        write_json(path, content)
+    path, text = folder / COMPLETE, (json.dumps(content, indent=2) + "\n").encode()
+    # What is there may be damaged, and is not parsed.
+    if not path.is_file() or path.read_bytes() != text:
+        write_file(path, text)
     return rows
 
 
@@ -176,6 +177,8 @@ def _read_json(path: Path, *keys: str) -> dict[str, Any]:
     """Return a JSON object that has these keys."""
     try:
         content = dict(json.loads(path.read_text(encoding="utf-8")))
-        return {**content, **{key: content[key] for key in keys}}
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise CorruptArtefact(f"{path} cannot be read ({error!r}); embed it again") from error
+        if lacking := [key for key in keys if key not in content]:
+            raise ValueError(f"no {lacking[0]}")
+    except (OSError, ValueError, TypeError) as error:
+        raise CorruptArtefact(f"{path} cannot be read ({error}); embed it again") from error
+    return content

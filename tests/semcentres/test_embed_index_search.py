@@ -326,8 +326,10 @@ def test_strange_files_among_the_parts(
     (out / "part-notes.txt").write_text("mine")
     assert embed(runs[0], digits, out) == 0
     assert (out / "part-notes.txt").is_file()
-    for name in ("part-00000.done", "embeddings.json"):
-        (out / name).write_text("{}")
+    for name, text in (
+        ("part-00000.done", "{}"), ("embeddings.json", "{}"), ("embeddings.json", "{"),
+    ):  # fmt: skip
+        (out / name).write_text(text)
         capfd.readouterr()
         assert main(["index", f"embeddings={out}", f"out={tmp_path / 'i'}"]) == 3
         assert f"{out / name} cannot be read" in capfd.readouterr().err.splitlines()[-1]
