@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from centre_builders.errors import InputError
 from semcentres.encoder import Encoder
+from semcentres.hub import faults
 from semcentres.views import plain
 
 log = logging.getLogger(__name__)
@@ -209,11 +210,9 @@ def _check(name: str, known: Sequence[str], channels: int, library: str) -> None
 
 def _fetched(name: str, make: Any) -> Weights:  # noqa: ANN401
     """Return the weights of the published model that `make` gives."""
-    from huggingface_hub.errors import HTTPError
-
     try:
         weights: Weights = make().state_dict()
-    except (OSError, RuntimeError, HTTPError) as error:
+    except (RuntimeError, *faults()) as error:
         # What both libraries' downloads raise, without a connection or with a broken file.
         raise InputError(
             f"the published weights of {name} cannot be had ({error}); fetch them once where there"

@@ -28,12 +28,11 @@ def locate(model: str | Path) -> Path:
     if place.parent.is_dir() or not REPOSITORY.fullmatch(str(model)):
         return place
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError, HTTPError
 
     name, _, revision = str(model).partition("@")
     try:
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=FETCHED))
-    except (OSError, HTTPError, HFValidationError) as error:
+    except faults() as error:
         raise InputError(
             f"{model} is no folder here, and the hub gives no such model ({_reason(error)}); train"
             " into it, or fetch it once where there is a connection"
@@ -53,7 +52,6 @@ def push_to_hub(folder: str | Path, repository: str, *, private: bool = True) ->
             refuses.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError, HTTPError
 
     if verify_folder(folder)["about"].get("format") != "safetensors":
         raise InputError(f"{folder} is no bundle of format=safetensors, which the hub can load")
@@ -61,12 +59,20 @@ def push_to_hub(folder: str | Path, repository: str, *, private: bool = True) ->
     try:
         api.create_repo(repository, private=private, exist_ok=True)
         done = api.upload_folder(repo_id=repository, folder_path=folder, allow_patterns=PUSHED)
-    except (OSError, HTTPError, HFValidationError) as error:
+    except faults() as error:
         raise InputError(
             f"{folder} is whole but was not pushed to {repository} ({_reason(error)}); log in by"
             " `hf auth login` where there is a connection, and push again"
         ) from error
     return str(done.commit_url)
+
+
+def faults() -> tuple[type[Exception], ...]:
+    """Return what the hub's client raises where it cannot reach the hub, or is refused."""
+    from huggingface_hub import errors
+
+    # HTTPError is that of httpx or of httpx2, by the client's version; not all of it is OSError.
+    return OSError, errors.HTTPError, errors.HFValidationError  # type: ignore[attr-defined]
 
 
 def _reason(error: Exception) -> str:
