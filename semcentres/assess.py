@@ -127,7 +127,7 @@ def _save_index(
         "split": "train",
     }
     known = source.train.paths
-    paths = [known[row] for row in rows.tolist()] if known else [None] * len(rows)
+    paths = [known[row] if known else None for row in rows.tolist()]
     items = make_items(rows.numpy(), paths, names)
     save_collection(run.path / "index", index, items, about)
 

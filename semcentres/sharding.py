@@ -174,8 +174,9 @@ class Pixels:
     def embedded(self, part: slice, model: Model) -> Part:
         """Return the part under a model."""
         ids, labels = self.ids[part], self.labels[part]
-        paths = self.images.paths[part] or [None] * len(ids)
-        return Part(model.embed(self.images.images[part]), make_items(ids, paths, labels), [])
+        paths: Sequence[str | None] = self.images.paths[part] or [None] * len(ids)
+        items = make_items(ids, paths, labels)
+        return Part(model.embed(self.images.images[part]), items, [])
 
 
 @dataclass(frozen=True, eq=False)

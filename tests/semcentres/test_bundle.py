@@ -128,7 +128,7 @@ def test_example_of_the_documentation_runs(run: Path, onnx: Path) -> None:
     place.mkdir()
     (place / "bundle").symlink_to(onnx)
     picture = next((run.parent / "pictures" / "odd").iterdir())
-    (place / "shoe.png").write_bytes(picture.read_bytes())
+    (place / "query.png").write_bytes(picture.read_bytes())
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=place, capture_output=True, text=True, check=True,
