@@ -34,8 +34,8 @@ class Embedded:
     Args:
         vectors: unit rows.
         items: which image each row is, as of `make_items`.
-        about: `model`, the fingerprint of the model; `split` and `data` where the images are of a
-            data set and not of files.
+        about: `model`, the fingerprint of the model; `split` and `data` where the images are a
+            run's own.
     """
 
     vectors: Float32[np.ndarray, "N D"]
@@ -106,7 +106,7 @@ def read_done(folder: Path, number: int) -> dict[str, Any] | None:
     done = _done(folder, number)
     if not done.exists():
         return None
-    content = _read_json(done)
+    content = _read_json(done, "about", "files")
     for path in _files(folder, number):
         if describe_file(path) != content["files"].get(path.name):
             raise CorruptArtefact(f"{path} differs from its SHA-256 in {done.name}; embed it again")
@@ -116,14 +116,16 @@ def read_done(folder: Path, number: int) -> dict[str, Any] | None:
 def complete(folder: Path, about: Mapping[str, Any], num_parts: int) -> int:
     """Say that all parts are there, remove those of an earlier, larger set, and count the rows."""
     for path in folder.glob("part-*"):
-        if int(path.stem.partition("-")[2]) >= num_parts:
+        number = path.stem.partition("-")[2]
+        if number.isdigit() and int(number) >= num_parts:
             path.unlink()
-    parts = [_read_json(_done(folder, number))["about"] for number in range(num_parts)]
+    parts = [_read_json(_done(folder, number), "about")["about"] for number in range(num_parts)]
     rows = sum(int(part["rows"]) for part in parts)
     content = {"about": dict(about), "parts": num_parts, "rows": rows}
-    path = folder / COMPLETE
-    if not path.exists() or _read_json(path) != content:
-        write_json(path, content)
+    path, text = folder / COMPLETE, (json.dumps(content, indent=2) + "\n").encode()
+    # What is there may be damaged, and is not parsed.
+    if not path.is_file() or path.read_bytes() != text:
+        write_file(path, text)
     return rows
 
 
@@ -141,7 +143,7 @@ def read_embedded(folder: str | Path) -> Embedded:
             f"{place} holds no {COMPLETE}: no images were embedded into it, or not all yet;"
             f" run: semcentres embed run_dir=RUN out={place}"
         )
-    content = _read_json(path)
+    content = _read_json(path, "about", "parts", "rows")
     vectors, tables, start = None, [], 0
     for number in range(content["parts"]):
         made = read_done(place, number)
@@ -171,8 +173,12 @@ def _files(folder: Path, number: int) -> tuple[Path, Path]:
     return done.with_suffix(".npy"), done.with_suffix(".parquet")
 
 
-def _read_json(path: Path) -> dict[str, Any]:
+def _read_json(path: Path, *keys: str) -> dict[str, Any]:
+    """Return a JSON object that has these keys."""
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        content = dict(json.loads(path.read_text(encoding="utf-8")))
+        if lacking := [key for key in keys if key not in content]:
+            raise ValueError(f"no {lacking[0]}")
     except (OSError, ValueError, TypeError) as error:
         raise CorruptArtefact(f"{path} cannot be read ({error}); embed it again") from error
+    return content

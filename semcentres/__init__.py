@@ -74,8 +74,13 @@ def serve(*words: str) -> None:
 
 
 def embed(*words: str) -> Any:  # noqa: ANN401
-    """Write a split's embeddings: `semcentres embed`; returns the folder written."""
+    """Write embeddings of files or of a split: `semcentres embed`; returns folder and faults."""
     return _verb("embed", words)
+
+
+def search(*words: str) -> Any:  # noqa: ANN401
+    """Find the images nearest to a text, a class or an image: `semcentres search`."""
+    return _verb("search", words)
 
 
 def export(*words: str) -> Any:  # noqa: ANN401

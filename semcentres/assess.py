@@ -126,7 +126,9 @@ def _save_index(
         "bank": model.bank.fingerprint,
         "split": "train",
     }
-    items = make_items(rows.numpy(), [None] * len(rows), names)
+    known = source.train.paths
+    paths = [known[row] if known else None for row in rows.tolist()]
+    items = make_items(rows.numpy(), paths, names)
     save_collection(run.path / "index", index, items, about)
 
 

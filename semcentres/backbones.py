@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from centre_builders.errors import InputError
 from semcentres.encoder import Encoder
+from semcentres.hub import faults
 from semcentres.views import plain
 
 log = logging.getLogger(__name__)
@@ -162,7 +163,9 @@ def read_weights(path: str, *, others: Sequence[str] | Mapping[str, Any] = ()) -
         raise InputError(
             f"{file} does not hold weights alone ({reason}); save the model's state_dict()"
         ) from error
-    found: Weights = read.get("model", read.get("state_dict", read))
+    found = read.get("model", read.get("state_dict", read)) if isinstance(read, dict) else read
+    if not isinstance(found, dict) or not all(isinstance(t, Tensor) for t in found.values()):
+        raise InputError(f"{file} holds no tensors by their names; save the model's state_dict()")
     return found
 
 
@@ -209,7 +212,7 @@ def _fetched(name: str, make: Any) -> Weights:  # noqa: ANN401
     """Return the weights of the published model that `make` gives."""
     try:
         weights: Weights = make().state_dict()
-    except (OSError, RuntimeError) as error:
+    except (RuntimeError, *faults()) as error:
         # What both libraries' downloads raise, without a connection or with a broken file.
         raise InputError(
             f"the published weights of {name} cannot be had ({error}); fetch them once where there"

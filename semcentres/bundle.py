@@ -73,18 +73,21 @@ def export(config: ExportConfig) -> Bundle:
     deployed = Deployed(model.encoder, torch.from_numpy(model.bank.vectors), Layout(config.layout))
     with write_folder(out, about={"format": config.format, "model": model.fingerprint}) as folder:
         log.info("writing %s", config.format)
+        shutil.copy2(run / CENTRES, folder / CENTRES)
         runner = _write(run, folder, config, deployed, images)
         about = {
             **_describe(model, deployed, images, config),
             "verification": _compare(deployed, runner, images, config.tolerance),
         }
-        shutil.copy2(run / CENTRES, folder / CENTRES)
         (folder / "report").mkdir()
         shown = [name for name in PICTURES if (run / name).is_file()]
         for name in shown:
             shutil.copy2(run / name, folder / name)
         name = config.push_to or out.name
-        card = bundle_card(results, trained, about, name=name, pictures=shown)
+        told = replace(
+            trained, encoder=_named(trained.encoder), objective=_named(trained.objective)
+        )
+        card = bundle_card(results, told, about, name=name, pictures=shown)
         write_file(folder / "README.md", card.encode())
         if config.format == SAFETENSORS:
             _settings(folder, trained, results)
@@ -102,7 +105,7 @@ def _checked(config: ExportConfig) -> Path:
     if config.push_to and config.format != SAFETENSORS:
         raise UsageError("push_to needs format=safetensors, which semcentres.load can open")
     out = Path(config.out or Path(config.run_dir) / "export" / config.format)
-    if out.exists() and not (out / ABOUT).is_file():
+    if out.exists() and not (out / ABOUT).is_file() and (out.is_file() or any(out.iterdir())):
         raise UsageError(f"out={out} holds something else than a bundle; name a new folder")
     return out
 
@@ -133,7 +136,6 @@ def _write(
     """Write the model and return it as it is read back."""
     if config.format == SAFETENSORS:
         shutil.copy2(run / WEIGHTS, folder / WEIGHTS)
-        shutil.copy2(run / CENTRES, folder / CENTRES)
         read = Model.load(folder)
         return Deployed(read.encoder, torch.from_numpy(read.bank.vectors), deployed.layout).run
     chosen = FORMATS[config.format]
@@ -217,9 +219,18 @@ def _settings(folder: Path, trained: TrainConfig, results: Results) -> None:
     write_json(folder / "metrics.json", {**results, "origin": ""})
 
 
+def _named(component: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a component whose files are called by their names alone."""
+    return {key: Path(v).name if _is_path(v) else v for key, v in component.items()}
+
+
+def _is_path(value: Any) -> bool:  # noqa: ANN401
+    return isinstance(value, str) and value.startswith(("/", "~"))
+
+
 def _without_paths(node: Any) -> Any:  # noqa: ANN401
     if isinstance(node, Mapping):
         return {key: _without_paths(value) for key, value in node.items()}
     if isinstance(node, list):
         return [_without_paths(value) for value in node]
-    return None if isinstance(node, str) and node.startswith(("/", "~")) else node
+    return None if _is_path(node) else node

@@ -83,6 +83,10 @@ def _guarded(work: Callable[[], Any]) -> int:
         # The reader of our output has gone (`| head`): nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.filename is None:
+            raise
+        return _complain(f"{error.filename}: {error.strerror}; name another place, or mend it", 3)
     return 0
 
 

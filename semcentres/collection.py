@@ -45,8 +45,8 @@ class Collection:
     Args:
         index: of the embeddings, row by row.
         items: an image a row, as of `centre_builders.embedded.make_items`.
-        about: `model`, the fingerprint of the model that embedded; `split`, where the images are
-            of a data set and not of files.
+        about: `model`, the fingerprint of the model that embedded; `split` and `data`, where the
+            images are a run's own.
     """
 
     index: AnyIndex

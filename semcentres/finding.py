@@ -1,7 +1,5 @@
 """The verb `search`: text, a class or an image, to the nearest images of a collection."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +14,10 @@ from semcentres.collection import Collection
 from semcentres.index import nearest_centres
 from semcentres.indexes import describe_index
 from semcentres.model import Model
+from semcentres.rows import to_csv
 from semcentres.settings import SearchConfig
 
 SUFFIXES = (".json", ".csv")
-UNSAFE = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for a formula
 
 Row = dict[str, Any]
 
@@ -80,27 +78,13 @@ def search(config: SearchConfig) -> Found:
         )
     ]
     if config.out is not None:
-        write_file(config.out, to_file(rows, config.out).encode())
+        as_json = config.out.endswith(".json")
+        text = json.dumps(rows, indent=2, ensure_ascii=False) + "\n" if as_json else to_csv(rows)
+        write_file(config.out, text.encode())
     if config.report is not None:
         _draw(config, str(asked), among, hits.rows[0].tolist(), rows)
     files = [file for file in (config.out, config.report) if file is not None]
     return Found(str(asked), rows, len(among), describe_index(among.index), files)
-
-
-def to_file(rows: Sequence[Row], name: str) -> str:
-    """Return the rows as JSON, or as CSV where the file is called so."""
-    if name.endswith(".json"):
-        return json.dumps(list(rows), indent=2, ensure_ascii=False) + "\n"
-    file = io.StringIO()
-    writer = csv.DictWriter(file, rows[0].keys(), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: _cell(value) for k, value in row.items()} for row in rows)
-    return file.getvalue()
-
-
-def _cell(value: Any) -> Any:  # noqa: ANN401
-    # Of a text that a spreadsheet would compute, it must see that it is text.
-    return f"'{value}" if isinstance(value, str) and value.startswith(UNSAFE) else value
 
 
 def _draw(

@@ -16,22 +16,23 @@ def locate(model: str | Path) -> Path:
     """Return the folder of a model: one that is here, or a snapshot of a repository of the hub.
 
     Args:
-        model: a folder, or `org/name`, or `org/name@revision` to fix which version. A folder of
-            that name is preferred. HF_HUB_OFFLINE=1 takes what was fetched before.
+        model: a folder, or `org/name`, or `org/name@revision` to fix which version. Where there is
+            a folder `org` here, it is taken for that. HF_HUB_OFFLINE=1 takes what was fetched
+            before.
 
     Raises:
         InputError: it is neither a folder nor a repository that can be had.
     """
     place = Path(model).expanduser()
-    if place.exists() or not REPOSITORY.fullmatch(str(model)):
+    # A slip in runs/mine must not become a question to the hub, nor a stranger's model.
+    if place.parent.is_dir() or not REPOSITORY.fullmatch(str(model)):
         return place
     from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HFValidationError
 
     name, _, revision = str(model).partition("@")
     try:
         return Path(snapshot_download(name, revision=revision or None, allow_patterns=FETCHED))
-    except (OSError, HFValidationError) as error:
+    except faults() as error:
         raise InputError(
             f"{model} is no folder here, and the hub gives no such model ({_reason(error)}); train"
             " into it, or fetch it once where there is a connection"
@@ -51,7 +52,6 @@ def push_to_hub(folder: str | Path, repository: str, *, private: bool = True) ->
             refuses.
     """
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HFValidationError
 
     if verify_folder(folder)["about"].get("format") != "safetensors":
         raise InputError(f"{folder} is no bundle of format=safetensors, which the hub can load")
@@ -59,7 +59,7 @@ def push_to_hub(folder: str | Path, repository: str, *, private: bool = True) ->
     try:
         api.create_repo(repository, private=private, exist_ok=True)
         done = api.upload_folder(repo_id=repository, folder_path=folder, allow_patterns=PUSHED)
-    except (OSError, HFValidationError) as error:
+    except faults() as error:
         raise InputError(
             f"{folder} is whole but was not pushed to {repository} ({_reason(error)}); log in by"
             " `hf auth login` where there is a connection, and push again"
@@ -67,5 +67,13 @@ def push_to_hub(folder: str | Path, repository: str, *, private: bool = True) ->
     return str(done.commit_url)
 
 
+def faults() -> tuple[type[Exception], ...]:
+    """Return what the hub's client raises where it cannot reach the hub, or is refused."""
+    from huggingface_hub import errors
+
+    # HTTPError is that of httpx or of httpx2, by the client's version; not all of it is OSError.
+    return OSError, errors.HTTPError, errors.HFValidationError  # type: ignore[attr-defined]
+
+
 def _reason(error: Exception) -> str:
-    return str(error).strip().splitlines()[0]
+    return next(iter(str(error).strip().splitlines()), type(error).__name__)

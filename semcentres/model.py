@@ -86,7 +86,19 @@ class Model:
         return UNCALIBRATED if known is None else Calibration(**known)
 
     def embed(self, images: Tensor, rows: Tensor | None = None) -> np.ndarray:
-        """Return unit embeddings [N D] of uint8 images [N C H W], or of some rows of them."""
+        """Return unit embeddings [N D] of uint8 images [N C H W], or of some rows of them.
+
+        Raises:
+            InputError: the images are of another kind than those that the model was trained on.
+        """
+        channels, vectors = self.about["channels"], not self.about.get("size")
+        # Floats would be taken as they are, and nobody would see that they are 0 to 255.
+        fit = images.dtype == torch.uint8 and images.ndim == 4 or vectors and images.ndim == 2
+        if not fit or images.shape[1] != channels:
+            raise InputError(
+                f"the images are {images.dtype} {tuple(images.shape)}; wanted uint8"
+                f" [N {channels} H W], as semcentres.data.stored.decode reads them"
+            )
         return embed(self.encoder, images, rows=rows)
 
     def predict(

@@ -26,21 +26,20 @@ def pictures(collection: Collection, run_dir: Path, *, side: int = SIDE) -> Pict
 
     Args:
         collection: that the rows are of.
-        run_dir: whose data set is read where the images are of one.
+        run_dir: whose data set is read where it is not of files.
         side: pixels of a picture that is read from a file.
 
     Raises:
         InputError: the data set is not the one that was embedded, or is not of pictures.
     """
-    split = collection.about.get("split")
-    if split is None:
+    if collection.path(0) is not None:
         return lambda row: decode(Path(str(collection.path(row))), side)
     source = make_source(load_config(run_dir / "config.yaml").data)
     if source.fingerprint != collection.about.get("data"):
         raise InputError(
             f"the data of {run_dir} is not what was embedded; embed and index it again"
         )
-    images = (source.test if split == "test" else source.train).images
+    images = (source.test if collection.about.get("split") == "test" else source.train).images
     if images.dtype != torch.uint8:
         raise InputError(f"{source.name} holds plain vectors, of which there are no pictures")
     return lambda row: images[int(collection.ids[row])]

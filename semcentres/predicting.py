@@ -1,7 +1,5 @@
 """The verb `predict`: images from files or from a run's own data, to a line an image."""
 
-import csv
-import io
 import json
 import logging
 import sys
@@ -21,6 +19,7 @@ from semcentres.prediction import UNCALIBRATED, Calibration, Predictions
 from semcentres.progress import Progress
 from semcentres.queries import image_shape
 from semcentres.recipe import make_source, make_split, select
+from semcentres.rows import to_csv
 from semcentres.settings import PredictConfig
 
 log = logging.getLogger(__name__)
@@ -30,7 +29,6 @@ COLUMNS = (
 )  # fmt: skip
 FORMATS = ("csv", "jsonl")
 BATCH = 1024  # files that are decoded at a time
-UNSAFE = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for a formula
 
 Row = dict[str, Any]  # one value a column
 
@@ -93,13 +91,13 @@ Part = tuple[Sequence[Any], Predictions, list[str]]
 
 
 def _of_data(model: Model, config: PredictConfig) -> Iterator[Part]:
-    """Yield the predictions for a split of the run's own data, under its row numbers."""
+    """Yield the predictions for a split of the run's own data, by file or else by row number."""
     trained = load_config(Path(config.run_dir) / "config.yaml")
     source = make_source(trained.data)
     check_unchanged(Path(config.run_dir), source)
     images, rows = select(source, make_split(trained, source), config.split)
     found = model.predict(images.images, views=config.num_views, average=config.average)
-    yield rows.tolist(), found, []
+    yield images.paths or rows.tolist(), found, []
 
 
 def _of_files(model: Model, config: PredictConfig) -> Iterator[Part]:
@@ -131,23 +129,6 @@ def rows_of(ids: Sequence[Any], found: Predictions) -> list[Row]:
 def to_jsonl(rows: Sequence[Row]) -> str:
     """Return the rows as JSON, one a line."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def to_csv(rows: Sequence[Row]) -> str:
-    """Return the rows as CSV with a heading; a text that a spreadsheet would compute gets a '."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({k: _cell(value) for k, value in row.items()} for row in rows)
-    return file.getvalue()
-
-
-def _cell(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:.6g}"
-    return f"'{value}" if isinstance(value, str) and value.startswith(UNSAFE) else value
 
 
 def _format(out: str | None) -> str | None:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float32
 from torch import Tensor
 
@@ -34,21 +33,14 @@ def query_vectors(
         about: the model's: `channels` and `size` of its images.
 
     Raises:
-        InputError: the text cannot be placed, the file is no readable image, or the images are
-            of another kind than the model's.
+        InputError: the text cannot be placed, or the file is no readable image; what `embed`
+            raises.
     """
     if isinstance(query, str):
         return text_vector(bank, query)[None]
     if isinstance(query, Path):
         query = decode(query, **image_shape(about))
-    images = query[None] if query.ndim == 3 else query
-    channels = about["channels"]
-    if images.dtype != torch.uint8 or images.ndim != 4 or images.shape[1] != channels:
-        raise InputError(
-            f"the query is {images.dtype} {tuple(query.shape)}; wanted uint8 [{channels} H W],"
-            " or several of them"
-        )
-    return embed(images)
+    return embed(query[None] if query.ndim == 3 else query)
 
 
 def image_shape(about: Mapping[str, Any]) -> dict[str, int]:

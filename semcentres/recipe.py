@@ -61,13 +61,13 @@ def select(source: Source, split: Split, name: str) -> tuple[ImageSet, torch.Ten
     rows = rows if name == "train" else split.validation
     if not len(rows):
         raise UsageError("the run kept no validation images; train with data.validation=5000")
-    return ImageSet(source.train.images[rows], source.train.labels[rows]), rows
+    return source.train.take(rows), rows
 
 
 def labelled_images(source: Source, split: Split, most: int = 10_000) -> ImageSet:
     """Return the images whose labels the training knows, evenly thinned where they are many."""
     rows = split.labelled[:: math.ceil(len(split.labelled) / most)]
-    return ImageSet(source.train.images[rows], source.train.labels[rows])
+    return source.train.take(rows)
 
 
 def check_temperature(temperature: float | None, bank: CentreBank, *, force: bool) -> None:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
-from torch import Tensor
 
 from centre_builders.artefact import sweep
 from centre_builders.embedded import complete, make_items, read_done, write_part
@@ -21,6 +20,7 @@ from centre_builders.errors import CorruptArtefact, InputError, UsageError
 from semcentres.compose import load_config
 from semcentres.data.listing import list_images
 from semcentres.data.readable import read_images
+from semcentres.data.source import ImageSet
 from semcentres.data.split_file import check_unchanged
 from semcentres.model import Model
 from semcentres.progress import Progress
@@ -96,12 +96,14 @@ def embed(config: EmbedConfig) -> Written:
         chosen, rows = select(source, make_split(trained, source), config.split)
         known = [None if row < 0 else source.class_names[row] for row in chosen.labels.tolist()]
         about |= {"data": source.fingerprint, "split": config.split}
-        images = Pixels(chosen.images, rows.numpy(), known, source.fingerprint)
+        images = Pixels(chosen, rows.numpy(), known, source.fingerprint)
     else:
         if config.out is None:
             raise UsageError("images=... needs out=FOLDER to write the embeddings to")
         listed = list_images(config.images, model.bank.names)
-        images = Files([path for path, _ in listed], [label for _, label in listed], model.about)
+        # Absolute: what is made of them is opened from other folders too.
+        paths = [path.absolute() for path, _ in listed]
+        images = Files(paths, [label for _, label in listed], model.about)
     folder = Path(config.out or Path(config.run_dir) / "embeddings" / config.split)
     return write_parts(images, folder, model, about, config.part_rows)
 
@@ -155,7 +157,7 @@ class Pixels:
         data: fingerprint of the data set.
     """
 
-    images: Tensor
+    images: ImageSet
     ids: np.ndarray
     labels: Sequence[str | None]
     data: str
@@ -165,13 +167,16 @@ class Pixels:
         return len(self.images)
 
     def mark(self, part: slice) -> str:
-        """Return a hash of the data set and of the rows."""
-        return sha256(self.data.encode() + self.ids[part].tobytes()).hexdigest()
+        """Return a hash of the data set, of the rows and of where the files are."""
+        told = self.data + "".join(self.images.paths[part])
+        return sha256(told.encode() + self.ids[part].tobytes()).hexdigest()
 
     def embedded(self, part: slice, model: Model) -> Part:
         """Return the part under a model."""
         ids, labels = self.ids[part], self.labels[part]
-        return Part(model.embed(self.images[part]), make_items(ids, [None] * len(ids), labels), [])
+        paths: Sequence[str | None] = self.images.paths[part] or [None] * len(ids)
+        items = make_items(ids, paths, labels)
+        return Part(model.embed(self.images.images[part]), items, [])
 
 
 @dataclass(frozen=True, eq=False)

@@ -182,6 +182,12 @@ def _fit(
         held, _ = select(source, split, "validation")
         known = labelled_images(source, split)
         score = partial(_validate, held=held, labelled=known, centres=task.centres)
+    else:
+        log.warning(
+            "no validation images: confidences and the verdict 'none of these' will be calibrated"
+            " on images that were trained on, and be far off with few labels; data.validation=N"
+            " keeps N images out for it"
+        )
     return Trainer(task, encoder, objective, loop).fit(run, about=about, evaluate=score)
 
 

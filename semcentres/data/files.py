@@ -98,8 +98,8 @@ class FileSource:
         return Source(
             self.name,
             self.class_names,
-            ImageSet(images[: len(train)], self.labels, _ids(train), on_disk),
-            ImageSet(images[len(train) :], _labels(self.test), _ids(self.test), on_disk),
+            _image_set(images[: len(train)], train, on_disk),
+            _image_set(images[len(train) :], self.test, on_disk),
             origin=self.origin,
             num_validation=self.num_validation,
         )
@@ -124,13 +124,18 @@ def hold_out(
     of_class: list[list[ImageFile]] = [[] for _ in class_names]
     for file in files:
         of_class[file.label].append(file)
+    few = [
+        f"{name!r} has {len(own)}"
+        for name, own in zip(class_names, of_class, strict=True)
+        if len(own) < 2
+    ]
+    if few:
+        raise InputError(
+            f"classes with too few images: {', '.join(few)}; each needs 2 at least, one to train on"
+            " and one to test on"
+        )
     left, held = [], []
     for name, own in zip(class_names, of_class, strict=True):
-        if len(own) < 2:
-            raise InputError(
-                f"class {name!r} has {len(own)} images; it needs 2 at least, one to train on and"
-                " one to test on"
-            )
         order = torch.randperm(len(own), generator=generator(seed, "folder", name))
         chosen = [own[i] for i in order.tolist()]
         num = min(round(share * len(own)) or 1, len(own) - 1)
@@ -143,5 +148,8 @@ def _labels(files: Sequence[ImageFile]) -> Int[Tensor, " N"]:
     return torch.tensor([file.label for file in files], dtype=torch.int64)
 
 
-def _ids(files: Sequence[ImageFile]) -> tuple[str, ...]:
-    return tuple(file.id for file in files)
+def _image_set(images: Tensor, files: Sequence[ImageFile], on_disk: bool) -> ImageSet:
+    ids = tuple(file.id for file in files)
+    # Absolute: what is made of the data is opened from other folders too.
+    paths = tuple(str(file.path.absolute()) for file in files)
+    return ImageSet(images, _labels(files), ids, on_disk, paths)

@@ -6,6 +6,7 @@ from typing import Any
 
 from centre_builders.errors import InputError
 from centre_builders.vocabulary import fold
+from semcentres.data.manifest import read_table
 from semcentres.data.readable import find_images
 
 TABLES = {".csv", ".parquet"}
@@ -25,7 +26,9 @@ def list_images(places: Any, class_names: Sequence[str]) -> list[Listed]:  # noq
     """
     listed: list[Listed] = []
     known = {fold(name): name for name in class_names}
-    for place in [Path(p).expanduser() for p in (places if isinstance(places, list) else [places])]:
+    for given in places if isinstance(places, list) else [places]:
+        # A folder called 2024 comes as a number.
+        place = Path(str(given)).expanduser()
         if place.suffix.lower() in TABLES and place.is_file():
             listed += _of_table(place)
         else:
@@ -35,28 +38,7 @@ def list_images(places: Any, class_names: Sequence[str]) -> list[Listed]:  # noq
 
 
 def _of_table(place: Path) -> list[Listed]:
-    import pyarrow as pa
-    from pyarrow import csv, parquet
-
-    text = {"path": pa.string(), "label": pa.string()}
-    try:
-        if place.suffix.lower() == ".csv":
-            options = csv.ConvertOptions(column_types=text, strings_can_be_null=True)
-            table = csv.read_csv(place, convert_options=options)
-        else:
-            table = parquet.read_table(place)
-        paths = table["path"].to_pylist()
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise InputError(
-            f"{place} is no table with a column path ({error}); give path,label"
-        ) from error
-    if not paths:
+    rows = [cells for _, cells in read_table(place, ["path"])]
+    if not rows:
         raise InputError(f"{place} lists no images")
-    if None in paths or "" in paths:
-        row = next(i for i, path in enumerate(paths) if not path)
-        raise InputError(f"{place}, row {row + 1} has no path; fill it in or remove the row")
-    labels = table["label"].to_pylist() if "label" in table.column_names else [None] * len(paths)
-    return [
-        (place.parent / str(path), None if label in (None, "") else str(label))
-        for path, label in zip(paths, labels, strict=True)
-    ]
+    return [(place.parent / cells["path"], cells["label"] or None) for cells in rows]

@@ -15,6 +15,7 @@ from centre_builders.errors import InputError
 from semcentres.data.files import FileSource, ImageFile, hold_out
 from semcentres.data.source import UNLABELLED
 
+COLUMNS = ("path", "label", "split")
 SPLITS = ("train", "validation", "test")
 Row = tuple[str, str, str]  # path, label, split
 
@@ -79,7 +80,7 @@ def manifest(
 
 def _checked(table: Path) -> dict[str, Row]:
     """Return the rows by what they are called in an error, each of them right by itself."""
-    rows = {place: _row(place, cells) for place, cells in _read(table)}
+    rows = {place: _row(place, cells) for place, cells in read_table(table, ("path", "label"))}
     has_splits = any(split for *_, split in rows.values())
     first: dict[str, str] = {}
     for place, (path, label, split) in rows.items():
@@ -91,17 +92,8 @@ def _checked(table: Path) -> dict[str, Row]:
     return rows
 
 
-def _row(place: str, cells: Mapping[str, Any]) -> Row:
-    for name in ("path", "label", "split"):
-        value = cells.get(name)
-        if value is not None and not isinstance(value, str):
-            raise InputError(
-                f"{place}: {name} is {value!r}, of type {type(value).__name__}, not text; write a"
-                " column of text"
-            )
-    path, label, split = ((cells.get(name) or "").strip() for name in ("path", "label", "split"))
-    if not path:
-        raise InputError(f"{place}: path is empty; name the image's file, or remove the row")
+def _row(place: str, cells: Mapping[str, str]) -> Row:
+    path, label, split = (cells[name] for name in COLUMNS)
     if split and split not in SPLITS:
         raise InputError(f"{place}: split {split!r} is none of {', '.join(SPLITS)}")
     if split in ("validation", "test") and not label:
@@ -109,21 +101,45 @@ def _row(place: str, cells: Mapping[str, Any]) -> Row:
     return path, label, split
 
 
-def _read(table: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield every row with what it is called: the line of a CSV, the row of a Parquet."""
+def read_table(table: Path, needed: Sequence[str]) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield every row's cells of `COLUMNS` with what the row is called: a CSV's line, or a number.
+
+    Args:
+        table: `.csv` or `.parquet`.
+        needed: columns that it must have, `path` among them; a path is never empty.
+
+    Raises:
+        InputError: the table cannot be read, lacks a column, or a cell is wrong.
+    """
     read = {".csv": _read_csv, ".parquet": _read_parquet}.get(table.suffix.lower())
     if read is None:
         raise InputError(f"{table} is no manifest; a manifest ends in .csv or .parquet")
     try:
-        yield from read(table)
+        for place, cells in read(table, needed):
+            yield place, _texts(place, cells)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{table} cannot be read ({error}); mend it") from error
 
 
-def _read_csv(table: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _texts(place: str, cells: Mapping[str, Any]) -> dict[str, str]:
+    texts = {}
+    for name in COLUMNS:
+        value = cells.get(name)
+        if value is not None and not isinstance(value, str):
+            raise InputError(
+                f"{place}: {name} is {value!r}, of type {type(value).__name__}, not text; write a"
+                " column of text"
+            )
+        texts[name] = (value or "").strip()
+    if not texts["path"]:
+        raise InputError(f"{place}: path is empty; name the image's file, or remove the row")
+    return texts
+
+
+def _read_csv(table: Path, needed: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     with table.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.DictReader(file, strict=True)
-        _check_columns(table, reader.fieldnames or ())
+        _check_columns(table, reader.fieldnames or (), needed)
         for cells in reader:
             place = f"{table} line {reader.line_num}"
             # More cells stand under None; cells that lack are None.
@@ -135,7 +151,7 @@ def _read_csv(table: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
             yield place, cells
 
 
-def _read_parquet(table: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _read_parquet(table: Path, needed: Sequence[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -143,14 +159,14 @@ def _read_parquet(table: Path) -> Iterator[tuple[str, Mapping[str, Any]]]:
         content = parquet.read_table(table)
     except pa.ArrowInvalid as error:
         raise InputError(f"{table} is no Parquet file ({error}); write it again") from error
-    _check_columns(table, content.column_names)
-    names = [name for name in ("path", "label", "split") if name in content.column_names]
+    _check_columns(table, content.column_names, needed)
+    names = [name for name in COLUMNS if name in content.column_names]
     for number, cells in enumerate(content.select(names).to_pylist(), 1):
         yield f"{table} row {number}", cells
 
 
-def _check_columns(table: Path, found: Sequence[str]) -> None:
-    lacking = [name for name in ("path", "label") if name not in found]
+def _check_columns(table: Path, found: Sequence[str], needed: Sequence[str]) -> None:
+    lacking = [name for name in needed if name not in found]
     if lacking:
         raise InputError(
             f"{table} has no column {' and no column '.join(lacking)}; it has {', '.join(found)}"

@@ -28,16 +28,24 @@ class ImageSet:
         ids: what each image is called, such as its path in the data set; () numbers them.
         on_disk: the images are mapped from a file, and there may be more of them than memory
             holds: they are taken batch by batch.
+        paths: the file of each image; () where there are none.
     """
 
     images: Tensor
     labels: Int[Tensor, " N"]
     ids: Sequence[str] = ()
     on_disk: bool = False
+    paths: Sequence[str] = ()
 
     def __len__(self) -> int:
         """Return N."""
         return len(self.images)
+
+    def take(self, rows: Int[Tensor, " n"]) -> "ImageSet":
+        """Return some of the images, in memory."""
+        told = (self.ids, self.paths)
+        ids, paths = (tuple(names[i] for i in rows.tolist()) if names else () for names in told)
+        return ImageSet(self.images[rows], self.labels[rows], ids, paths=paths)
 
     @cached_property
     def digests(self) -> tuple[str, ...]:

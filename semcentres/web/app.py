@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from centre_builders.errors import InputError
 from semcentres.web.answers import Problem
 from semcentres.web.guard import Guard
-from semcentres.web.routes import OneThread, class_routes, picture_routes, search_routes
+from semcentres.web.routes import Threads, class_routes, picture_routes, search_routes
 from semcentres.web.session import Session, Unknown
 
 MAX_BYTES = 8 << 20  # of an upload
@@ -39,7 +39,7 @@ def make_app(session: Session, *, host: str) -> FastAPI:
         responses=PROBLEMS,
     )
     app.add_middleware(Guard, host=host)
-    work = OneThread()
+    work = Threads(1, "model")
     for routes in (class_routes, search_routes, picture_routes):
         app.include_router(routes(session, work))
     _static(app)

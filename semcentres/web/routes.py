@@ -14,6 +14,7 @@ from centre_builders.errors import InputError
 from semcentres.web.answers import About, Answer, ClassInfo, Item, Map, NewClass, Sent
 from semcentres.web.session import Session
 
+READERS = 4  # files that are read at a time
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -23,23 +24,25 @@ Name = Annotated[str, Query(max_length=200, examples=["zebra"])]
 
 
 @final
-class OneThread:
-    """Does all work in one thread, in the order of asking, while the event loop goes on.
+class Threads:
+    """Does work in its own threads, in the order of asking, while the event loop goes on.
 
-    So no two requests meet in the session, and torch keeps one team of threads instead of one for
-    each of the server's.
+    Args:
+        num: of them. In one, no two requests meet in the session, and torch keeps one team of
+            threads instead of one for each of the server's.
+        name: what they are called.
     """
 
-    def __init__(self) -> None:
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
+    def __init__(self, num: int, name: str) -> None:
+        self._threads = ThreadPoolExecutor(num, thread_name_prefix=name)
 
     def __call__(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Awaitable[T]:
         """Return what the function returns."""
         call = partial(function, *args, **kwargs)
-        return asyncio.get_running_loop().run_in_executor(self._thread, call)
+        return asyncio.get_running_loop().run_in_executor(self._threads, call)
 
 
-def search_routes(session: Session, work: OneThread) -> APIRouter:
+def search_routes(session: Session, work: Threads) -> APIRouter:
     """Return the routes that answer with images."""
     router = APIRouter(prefix="/api")
 
@@ -81,15 +84,16 @@ def search_routes(session: Session, work: OneThread) -> APIRouter:
     return router
 
 
-def picture_routes(session: Session, work: OneThread) -> APIRouter:
+def picture_routes(session: Session, work: Threads) -> APIRouter:
     """Return the routes that take and give pictures."""
     router = APIRouter(prefix="/api")
+    # Beside the model's thread, and few: a large PNG takes 150 MB while it is read.
+    files = Threads(READERS, "files")
 
     @router.get("/items/{row}/thumbnail", response_class=Response)
     async def thumbnail(row: int) -> Response:
         """A small picture of an image, as WebP."""
-        # Files are read beside the model's thread.
-        made = await run_in_threadpool(session.picture, row)
+        made = await files(session.picture, row)
         return Response(made, media_type="image/webp", headers=FOREVER)
 
     @router.post("/uploads", status_code=201)
@@ -106,7 +110,7 @@ def picture_routes(session: Session, work: OneThread) -> APIRouter:
     return router
 
 
-def class_routes(session: Session, work: OneThread) -> APIRouter:
+def class_routes(session: Session, work: Threads) -> APIRouter:
     """Return the routes that tell of the classes and change them."""
     router = APIRouter(prefix="/api")
 

@@ -155,7 +155,11 @@ def test_bad_weights_get_one_line(make: Callable[..., LibraryModel], tmp_path: P
     torch.save({"conv1.weight": Marker(tmp_path / "ran")}, tmp_path / "evil.pth")
     (tmp_path / "cut.safetensors").write_bytes(b"\x09\x00\x00")
     torch.save(torchvision_donor("shufflenet_v2_x0_5").state_dict(), tmp_path / "other.pth")
+    torch.save(torch.zeros(3), tmp_path / "tensor.pth")
+    torch.save({"epoch": 3, "weights": {}}, tmp_path / "checkpoint.pth")
     for file, said in {
+        "tensor.pth": "tensor.pth holds no tensors by their names",
+        "checkpoint.pth": "checkpoint.pth holds no tensors by their names",
         "gone.pth": "is no file; give one, or .*DEFAULT",
         "evil.pth": "does not hold weights alone",
         "cut.safetensors": "does not hold weights alone",

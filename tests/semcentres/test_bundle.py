@@ -11,7 +11,9 @@ import pytest
 import torch
 import yaml
 from PIL import Image
+from safetensors.torch import save_file
 from torch import Tensor, nn
+from torchvision import models
 
 import semcentres
 from centre_builders.artefact import verify_folder
@@ -35,10 +37,12 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         folder = place / "pictures" / NAMES[int(digits.labels[number]) % 2]
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(digits.images[number, 0].numpy()).save(folder / f"{number}.png")
+    save_file(models.get_model("shufflenet_v2_x0_5").state_dict(), place / "donor.safetensors")
     words = [
         "data=folder", f"data.root={place / 'pictures'}", "data.source.size=20",
         "data.labels_per_class=5", "centres=random_orthogonal", "centres.dimension=6",
         "encoder=torchvision", "encoder.name=shufflenet_v2_x0_5", "encoder.size=32",
+        f"encoder.weights={place / 'donor.safetensors'}",
         "trainer.steps=3", "trainer.labelled_batch=8", "trainer.unlabelled_batch=8",
         "trainer.device=cpu", f"run_dir={place / 'run'}",
     ]  # fmt: skip
@@ -88,6 +92,7 @@ def test_onnx_gives_what_the_run_gives(run: Path, onnx: Path, num: int) -> None:
 @pytest.mark.parametrize("kind", ["pt2", "torchscript"])
 def test_torch_formats_give_what_the_run_gives(run: Path, kind: str, tmp_path: Path) -> None:
     out = tmp_path / kind
+    out.mkdir()  # where nothing is lost
     words = [f"run_dir={run}", f"format={kind}", "layout=nchw", f"out={out}"]
     assert main(["export", *words]) == 0
     runner = FORMATS[kind].read(out / FORMATS[kind].file)
@@ -123,7 +128,7 @@ def test_example_of_the_documentation_runs(run: Path, onnx: Path) -> None:
     place.mkdir()
     (place / "bundle").symlink_to(onnx)
     picture = next((run.parent / "pictures" / "odd").iterdir())
-    (place / "shoe.png").write_bytes(picture.read_bytes())
+    (place / "query.png").write_bytes(picture.read_bytes())
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", code],
         cwd=place, capture_output=True, text=True, check=True,
@@ -198,6 +203,10 @@ def test_loads_from_the_hubs_cache(
     for name in ("org/none", f"org/digits@{'f' * 40}"):
         with pytest.raises(InputError, match=f"^{name} is no folder here, and the hub"):
             semcentres.load(name)
+    (tmp_path / "org").mkdir()
+    with pytest.raises(InputError, match=r"^org/digts holds no model\.safetensors"):
+        semcentres.load("org/digts")  # a slip, which nobody else is asked about
+    (tmp_path / "org").rmdir()
     damaged = bytearray((snapshot / "model.safetensors").read_bytes())
     damaged[-5] ^= 1
     (snapshot / "model.safetensors").write_bytes(damaged)
@@ -217,6 +226,10 @@ def test_pushing_offline_keeps_the_bundle_and_says_so(
     assert "hf auth login" in said
     assert semcentres.load(tmp_path / "out").bank.names == NAMES
     assert 'semcentres.load("org/digits")' in (tmp_path / "out" / "README.md").read_text()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")  # nobody there
+    with pytest.raises(InputError, match="is whole but was not pushed to org/digits"):
+        semcentres.push_to_hub(tmp_path / "out", "org/digits")
     with pytest.raises(InputError, match="no bundle of format=safetensors"):
         semcentres.push_to_hub(onnx, "org/digits")
     (tmp_path / "out" / "README.md").write_text("changed")

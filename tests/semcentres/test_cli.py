@@ -119,6 +119,9 @@ MISTAKES = {
         ["centres", "centres=one_hot", names("true", "cat")], 3, ["quote"],
     ),
     "empty class file": (["centres", "names_file={tmp}/empty.txt"], 3, ["empty.txt"]),
+    "folder to write to within a file": (
+        ["embed", "run_dir={run}", "out={tmp}/empty.txt/x"], 3, ["empty.txt", "Not a directory"],
+    ),
     "missing class file": (["centres", "names_file={tmp}/gone.txt"], 3, ["gone.txt"]),
     "missing data": (["train", "data=folder", "data.root={tmp}/gone"], 3, ["gone", "data.root"]),
     "K > d for one-hot": (

@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 import torch
 from PIL import Image
 
+import semcentres
 from centre_builders.embedded import make_items, read_embedded
 from centre_builders.errors import CorruptArtefact, InputError
 from semcentres.cli import main
@@ -266,6 +268,10 @@ def test_search_of_the_runs_own_images(
     words = ["search", f"run_dir={runs[0]}", "class_name=seven", "k=3", f"report={report}"]
     assert main(words) == 0
     assert "seven: 3 of 4,000 images (exact)" in capfd.readouterr().out
+    assert (
+        semcentres.search(*words[1:]).rows[0]["nearest_class"]
+        in semcentres.load(runs[0]).bank.names
+    )
     assert report.is_file()
 
 
@@ -312,17 +318,43 @@ def test_embed_and_index_refuse(
     assert (tmp_path / "mine" / "letter.txt").is_file()
 
 
+def test_strange_files_among_the_parts(
+    runs: tuple[Path, Path], digits: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "e"
+    out.mkdir()
+    (out / "part-notes.txt").write_text("mine")
+    assert embed(runs[0], digits, out) == 0
+    assert (out / "part-notes.txt").is_file()
+    for name, text in (
+        ("part-00000.done", "{}"), ("embeddings.json", "{}"), ("embeddings.json", "{"),
+    ):  # fmt: skip
+        (out / name).write_text(text)
+        capfd.readouterr()
+        assert main(["index", f"embeddings={out}", f"out={tmp_path / 'i'}"]) == 3
+        assert f"{out / name} cannot be read" in capfd.readouterr().err.splitlines()[-1]
+    assert embed(runs[0], digits, out) == 0
+    assert len(read_embedded(out).vectors) == NUM
+
+
 def test_tables_list_images_with_labels(digits: Path) -> None:
     table = digits / "list.csv"
     table.write_text("path,label\nseven/01.png,one\nvarious/12.png,\n")
     wanted = [(digits / "seven/01.png", "one"), (digits / "various/12.png", None)]
     assert list_images(str(table), ["seven"]) == wanted
+    table.write_text("path,label\nseven/01.png,NA\n")  # a class may be called so
+    assert list_images(str(table), []) == [(digits / "seven/01.png", "NA")]
+    (digits / "seven").rename(digits / "2024")
+    with chdir(digits):
+        assert len(list_images(2024, [])) == 9  # what images=2024 becomes
+    (digits / "2024").rename(digits / "seven")
+    table.write_text("path,label\nseven/01.png,one\nvarious/12.png,\n")
     mixed = list_images([str(digits / "seven"), str(table)], ["SEVEN"])
     assert mixed == [(p, "SEVEN") for p in sorted((digits / "seven").iterdir())] + wanted
     for text, fault in [
-        ("file\na.png\n", "no table with a column path"),
+        ("file\na.png\n", "no column path; it has file"),
         ("path,label\n", "lists no images"),
-        ("path,label\na.png,x\n,y\n", "row 2 has no path"),
+        ("path,label\na.png,x\n,y\n", "line 3: path is empty"),
     ]:
         table.write_text(text)
         with pytest.raises(InputError, match=fault):

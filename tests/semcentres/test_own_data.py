@@ -13,14 +13,17 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 import semcentres
+from centre_builders.embedded import read_embedded
 from centre_builders.errors import CorruptArtefact, InputError, UsageError
 from semcentres.cli import main
+from semcentres.collection import Collection
 from semcentres.data import decoded
 from semcentres.data.dataset import from_dataset
 from semcentres.data.fashion_mnist import fashion_mnist
 from semcentres.data.folder import folder
 from semcentres.data.source import ImageSet, Source
 from semcentres.data.split_file import warn_of_duplicates
+from semcentres.pictures import pictures
 
 ROWS = torch.tensor([[0, 1, 2], [9, 2, 1]])
 CLASSES = {1: "trouser", 3: "dress", 8: "bag", 9: "ankle boot"}
@@ -110,6 +113,34 @@ def test_check_then_train_by_the_commands_alone(
     assert main(["evaluate", f"run_dir={clothes.parent / 'run'}"]) == 0
 
 
+def test_what_is_made_of_a_run_names_the_files_from_any_folder(
+    clothes: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(clothes.parent)
+    assert main(["train", "data=folder", "data.root=clothes", *QUICK, "run_dir=run"]) == 0
+    run = clothes.parent / "run"
+    assert main(["embed", "run_dir=run", "split=train", "out=own"]) == 0
+    assert main(["embed", "run_dir=run", "images=clothes/bag", "out=bags"]) == 0
+    assert main(["predict", "run_dir=run", "split=test", "out=test.jsonl"]) == 0
+    monkeypatch.chdir("/")
+    assert main(["search", f"run_dir={run}", "class_name=bag", f"out={run / 'hits.json'}"]) == 0
+    hits = json.loads((run / "hits.json").read_text())
+    for hit in hits:
+        assert Path(hit["path"]).parent == clothes / hit["label"]
+    assert hits[0]["path"] in capfd.readouterr().out
+    known = json.loads((run / "split.json").read_text())
+    predicted = [json.loads(line) for line in (clothes.parent / "test.jsonl").open()]
+    assert [row["image"] for row in predicted] == [str(clothes / id_) for id_ in known["test"]]
+    own = read_embedded(clothes.parent / "own").items["path"].to_pylist()
+    trained = [*known["labelled"], *known["unlabelled"]]
+    assert sorted(own) == sorted(str(clothes / id_) for id_ in trained)
+    bags = read_embedded(clothes.parent / "bags").items["path"].to_pylist()
+    assert bags == [str(path) for path in sorted((clothes / "bag").iterdir())]
+    # The file itself, and not the 32 pixels that it was trained as.
+    found = Collection.load(run / "index")
+    assert torch.equal(pictures(found, run, side=60)(9), decoded.decode(found.path(9), 60))
+
+
 def test_check_finds_duplicates_names_and_small_classes(
     clothes: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,6 +164,16 @@ def test_check_finds_duplicates_names_and_small_classes(
     assert "qwxzv" in text
     assert "'qwxzv' has 0 labelled training images" in text
     assert "images in more than one split: 3" in said.err.splitlines()[-1]
+
+
+def test_all_classes_with_too_few_images_are_named(
+    clothes: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (clothes / "hat").mkdir()
+    (clothes / "sock").mkdir()
+    first(clothes / "bag").rename(clothes / "sock" / "a.jpg")
+    assert main(["data", "check", f"data.root={clothes}", "centres=one_hot"]) == 3
+    assert "'hat' has 0, 'sock' has 1; each needs 2" in capfd.readouterr().err
 
 
 def test_check_counts_data_that_is_no_folder(tmp_path: Path) -> None:

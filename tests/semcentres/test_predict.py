@@ -21,9 +21,10 @@ from semcentres.index import Index
 from semcentres.measure import Assessed
 from semcentres.measure_calibration import by_calibration
 from semcentres.model import Model
-from semcentres.predicting import COLUMNS, to_csv
+from semcentres.predicting import COLUMNS
 from semcentres.prediction import UNCALIBRATED
 from semcentres.recipe import make_source, make_split
+from semcentres.rows import to_csv
 from semcentres.weights import WEIGHTS
 
 SMALL = [
@@ -138,8 +139,11 @@ def test_report_of_views_tells_gain_and_cost(model: Model, source: Source, run_d
     assert {row["passes"] for row in rows if row["views"] == 1} == {1}
 
 
-def test_without_validation_it_says_what_it_rests_on(tmp_path: Path) -> None:
+def test_without_validation_it_says_what_it_rests_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     assert main(["train", *SMALL, "trainer.steps=3", f"run_dir={tmp_path / 'r'}"]) == 0
+    assert caplog.text.count("data.validation=N keeps N images out") == 1
     calibration = Model.load(tmp_path / "r").calibration
     assert "which were trained on" in calibration.calibrated_on
     assert calibration.num_images == 5 * 100
@@ -306,6 +310,21 @@ def test_reads_batches_in_order(pictures: Path) -> None:
     assert [len(good) + len(bad) for good, _, bad in parts] == [4, 4, 1]
     assert [p.name for good, _, _ in parts for p in good] == [f"{i}.png" for i in range(7)]
     assert sum(len(images) for _, images, _ in parts) == 7
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        torch.zeros(1, 28, 28, dtype=torch.uint8),
+        torch.zeros(2, 3, 28, 28, dtype=torch.uint8),
+        torch.zeros(2, 1, 28, 28),
+        torch.zeros(2, 1),
+    ],
+)
+def test_refuses_images_of_another_kind(model: Model, images: torch.Tensor) -> None:
+    for ask in (model.embed, model.predict):
+        with pytest.raises(InputError, match=r"wanted uint8 \[N 1 H W\]"):
+            ask(images)
 
 
 def test_refuses_more_views_than_it_knows(model: Model) -> None:

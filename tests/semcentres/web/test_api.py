@@ -2,13 +2,19 @@
 
 import io
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from fastapi.testclient import TestClient
 from PIL import Image
+from torch import Tensor
 
+from semcentres.web.app import make_app
+from semcentres.web.routes import READERS
 from semcentres.web.session import Session
 
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -269,6 +275,29 @@ def test_answers_are_described(client: TestClient) -> None:
             assert operation["description"], (method, path)
             assert operation["responses"]["400"]["content"]["application/json"]["schema"]
     assert described["components"]["schemas"]["Query"]["properties"]["class"]
+
+
+def test_few_files_are_read_at_a_time(session: Session) -> None:
+    """Forty PNGs of 50 million pixels would take 6 GB."""
+    lock, now, most = threading.Lock(), 0, 0
+
+    def slowly(row: int) -> Tensor:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.05)
+        with lock:
+            now -= 1
+        return torch.full((3, 4, 4), row, dtype=torch.uint8)
+
+    app = make_app(Session(session.model, session.collection, slowly), host="127.0.0.1")
+    asked = [f"/api/items/{row}/thumbnail" for row in range(24)]
+    with TestClient(app, "http://127.0.0.1") as client, ThreadPoolExecutor(12) as visitors:
+        answers = list(visitors.map(client.get, asked))
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 24
+    assert 1 < most <= READERS
 
 
 def test_many_at_once_get_what_each_asked(client: TestClient) -> None:
