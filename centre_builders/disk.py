@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from centre_builders.errors import DiskError, NoSpace
+from centre_builders.errors import DiskError, InputError, NoSpace
 
 TEMPORARY, OLD = ".tmp-", ".old-"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -117,21 +117,32 @@ def explain(error: BaseException, target: Path, size: int) -> None:
         NoSpace: the disk is full.
         DiskError: the system refuses for another reason.
     """
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, OSError):
-        cause = cause.__cause__ or cause.__context__
-    # FAISS has only a text.
-    texts = any(os.strerror(number) in str(error) for number in FULL)
-    if texts or (cause is not None and cause.errno in FULL):
+    found = _system_error(error)
+    if found is None or not _is_near(found.filename, target):
+        return
+    if found.errno in FULL:
         raise NoSpace(
             f"disk full writing {target}: more than {size:,} bytes needed, {_free(target):,} free;"
             " make room and run again, what was there before is untouched"
         ) from error
-    if isinstance(error, OSError) and _is_near(error.filename, target):
-        raise DiskError(
-            f"cannot write {target}: {error.strerror}; mend that and run again, what was there"
-            " before is untouched"
-        ) from error
+    raise DiskError(
+        f"cannot write {target}: {found.strerror}; mend that and run again, what was there before"
+        " is untouched"
+    ) from error
+
+
+def _system_error(error: BaseException) -> OSError | None:
+    """Return the system's error behind another one, None where there is none."""
+    if isinstance(error, InputError) and not isinstance(error, DiskError):
+        return None  # it has been said what it means
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    if cause is not None or not isinstance(error, RuntimeError):
+        return cause
+    # Of FAISS there is only a text.
+    said = (number for number in errno.errorcode if os.strerror(number) in str(error))
+    return next((OSError(number, os.strerror(number)) for number in said), None)
 
 
 def _free(path: Path) -> int:
