@@ -85,6 +85,21 @@ OPENER(open64)
 OPENER_AT(openat)
 OPENER_AT(openat64)
 
+/* The C library's own streams, by which FAISS writes and reads. */
+#define STREAMER(name) \
+    FILE *name(const char *path, const char *mode) { \
+        REAL(FILE *, name, const char *, const char *); SPACE; \
+        const char *what = *mode == 'w' ? "create" : *mode == 'a' ? "touch" : "open"; \
+        return fails(what, name_of(AT_FDCWD, path, space), 0) ? NULL : real(path, mode); }
+STREAMER(fopen)
+STREAMER(fopen64)
+
+size_t fread(void *data, size_t size, size_t count, FILE *file) {
+    REAL(size_t, fread, void *, size_t, size_t, FILE *); SPACE;
+    const char *path = name_of(fileno(file), NULL, space);
+    return fails("read", path, size * count) ? 0 : real(data, size, count, file);
+}
+
 /* Return how many bytes there is room for; -1 where there is none, with errno set. */
 static ssize_t rest(const char *path, size_t size) {
     if (room < 0 || !below(path)) return size;

@@ -8,14 +8,13 @@ is `torch.save` over the last.
 """
 
 import errno
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from torture_figures.disk_faults import arm, disarm, run_with_faults
-from torture_figures.forking import Child, Tell
+from torture_figures.disk_faults import arm, run_with_faults
+from torture_figures.r2_failpoints import count
 from torture_figures.r9_disk_full import spoil, training
 from torture_figures.writers import NAIVE, WRITERS, Writer, allowed
 
@@ -54,10 +53,10 @@ def _fail_each(writer: Writer, most: int) -> tuple[int, list[str]]:
         for version in writer.before:
             writer.write(prepared, version)
         new = max(writer.before, default=0) + 1
-        written = _count(lambda: writer.write(folder, new), prepared, folder)
+        written = count(lambda: writer.write(folder, new), prepared, folder)
         cases = [("write", at, number) for at in range(written) for number in ERRORS]
         if writer.before:
-            read = _count(lambda: writer.read(folder), prepared, folder)
+            read = count(lambda: writer.read(folder), prepared, folder)
             cases += [("read", at, errno.EIO) for at in range(read)]
         for what, at, number in cases[:: -(-len(cases) // most)]:
             num += 1
@@ -69,22 +68,6 @@ def _fail_each(writer: Writer, most: int) -> tuple[int, list[str]]:
             if fault := _fault(writer, folder, what, code, " ".join(told)):
                 faults.append(f"{what}, call {at}, {errno.errorcode[number]}: {fault}")
     return num, faults
-
-
-def _count(work: Callable[[], Any], prepared: Path, folder: Path) -> int:
-    """Return how many calls some work makes."""
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(prepared, folder)
-
-    def counted(tell: Tell) -> None:
-        arm(folder)
-        work()
-        tell(str(disarm()))
-
-    code, told = Child(counted).end(timeout=600)
-    if code:
-        raise RuntimeError(f"without a fault: exit code {code}, {told}")
-    return int(told[-1])
 
 
 def _read(

@@ -4,7 +4,6 @@ A trial is one place at which the room ends, spread over what a save writes; a w
 there is, as from the kernel, and the next one ENOSPC. The naive way is `torch.save` over the last.
 """
 
-import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 from semcentres.cli import _guarded
 from torture_figures.disk_faults import arm, disarm, run_with_faults
 from torture_figures.forking import Child, Tell
+from torture_figures.r2_failpoints import renew
 from torture_figures.tiny_run import make_trainer, temporaries, train
 from torture_figures.writers import NAIVE, WRITERS, Writer, allowed
 
@@ -89,8 +89,7 @@ def spoil(
     writer: Writer, prepared: Path, folder: Path, new: int, arming: Callable[[], None]
 ) -> tuple[int, list[str]]:
     """Write a version over what is prepared; return the exit code and the message."""
-    shutil.rmtree(folder, ignore_errors=True)
-    shutil.copytree(prepared, folder)
+    renew(prepared, folder)
 
     def work(tell: Tell) -> None:
         from semcentres import cli
