@@ -19,7 +19,7 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from centre_builders.artefact import describe_file, write_file, write_json
-from centre_builders.errors import CorruptArtefact, InputError
+from centre_builders.errors import CorruptArtefact, InputError, refused_unless
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,9 +55,14 @@ def make_items(
     """
     import pyarrow as pa
 
-    columns = {"id": pa.int64(), "path": pa.string(), "label": pa.string()}
     values = {"id": ids, "path": list(paths), "label": list(labels)}
-    return pa.table(values, schema=pa.schema(columns))
+    return pa.table(values, schema=_schema())
+
+
+def _schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    return pa.schema({"id": pa.int64(), "path": pa.string(), "label": pa.string()})
 
 
 def items_bytes(items: "pa.Table") -> bytes:
@@ -70,11 +75,26 @@ def items_bytes(items: "pa.Table") -> bytes:
     return bytes(buffer.getvalue().to_pybytes())
 
 
-def read_items(path: Path) -> "pa.Table":
-    """Return the table in a file that has been verified."""
+def read_items(path: Path, num: int) -> "pa.Table":
+    """Return the table in a file that has been verified.
+
+    Args:
+        path: of the file.
+        num: rows that it must have; a file of a few bytes may promise billions.
+
+    Raises:
+        CorruptArtefact: it is no such table.
+    """
     from pyarrow import parquet
 
-    return parquet.read_table(path)
+    with refused_unless(path, "a table of images"), parquet.ParquetFile(path) as file:
+        if file.metadata.num_rows != num or not file.schema_arrow.equals(_schema()):
+            raise ValueError(f"{file.metadata.num_rows} rows, wanted {num} of id, path, label")
+        items = file.read(use_threads=False)
+        items.validate(full=True)
+        if len(items) != num or items["id"].null_count:
+            raise ValueError("an image has no id")
+        return items
 
 
 def write_part(
@@ -107,10 +127,13 @@ def read_done(folder: Path, number: int) -> dict[str, Any] | None:
     if not done.exists():
         return None
     content = _read_json(done)
-    for path in _files(folder, number):
-        if describe_file(path) != content["files"].get(path.name):
-            raise CorruptArtefact(f"{path} differs from its SHA-256 in {done.name}; embed it again")
-    return dict(content["about"])
+    with refused_unless(done, "what embed wrote"):
+        for path in _files(folder, number):
+            if describe_file(path) != content["files"].get(path.name):
+                raise CorruptArtefact(
+                    f"{path} differs from its SHA-256 in {done.name}; embed it again"
+                )
+        return dict(content["about"])
 
 
 def complete(folder: Path, about: Mapping[str, Any], num_parts: int) -> int:
@@ -141,25 +164,34 @@ def read_embedded(folder: str | Path) -> Embedded:
             f"{place} holds no {COMPLETE}: no images were embedded into it, or not all yet;"
             f" run: semcentres embed run_dir=RUN out={place}"
         )
-    content = _read_json(path)
-    vectors, tables, start = None, [], 0
+    with refused_unless(path, "what embed wrote"):
+        return _read_parts(place, _read_json(path))
+
+
+def _read_parts(place: Path, content: Mapping[str, Any]) -> Embedded:
+    import pyarrow as pa
+
+    parts, tables = [], []
     for number in range(content["parts"]):
         made = read_done(place, number)
         if made is None or made["model"] != content["about"]["model"]:
             raise CorruptArtefact(f"part {number} of {place} is missing; embed it again")
         rows, table = _files(place, number)
-        part = np.load(rows, allow_pickle=False)
-        if vectors is None:
-            # Once, and not a second time to put the parts together.
-            vectors = np.empty((content["rows"], part.shape[1]), np.float32)
-        vectors[start : start + len(part)] = part
-        start += len(part)
-        tables.append(read_items(table))
-    if vectors is None or start != content["rows"]:
-        raise CorruptArtefact(f"{place} has {start} rows, not {content['rows']}; embed it again")
-    import pyarrow as pa
+        # Mapped: the rows are read when they are put together, once.
+        parts.append(_check_part(rows, np.load(rows, mmap_mode="r", allow_pickle=False)))
+        tables.append(read_items(table, len(parts[-1])))
+    if not parts or sum(map(len, parts)) != content["rows"]:
+        raise CorruptArtefact(f"{place} has not {content['rows']} rows; embed it again")
+    return Embedded(np.concatenate(parts), pa.concat_tables(tables), dict(content["about"]))
 
-    return Embedded(vectors, pa.concat_tables(tables), content["about"])
+
+def _check_part(path: Path, rows: np.ndarray) -> np.ndarray:
+    if rows.dtype != np.float32 or rows.ndim != 2:
+        raise CorruptArtefact(
+            f"{path} holds {rows.dtype} of shape {rows.shape}, wanted float32 [rows, columns];"
+            " embed it again"
+        )
+    return rows
 
 
 def _done(folder: Path, number: int) -> Path:
