@@ -27,10 +27,14 @@ class NumericError(InputError):
     exit_code = 4
 
 
-class NoSpace(InputError):
-    """The disk is full."""
+class DiskError(InputError):
+    """The system refuses to read or write a file."""
 
     exit_code = 5
+
+
+class NoSpace(DiskError):
+    """The disk is full."""
 
 
 @contextmanager
@@ -45,12 +49,14 @@ def refused_unless(path: str | Path, what: str) -> Iterator[None]:
         what: it should be, with its article.
 
     Raises:
-        CorruptArtefact: within, something else than an InputError was raised.
+        CorruptArtefact: within, the file cannot be read, or its parser raised something of its own.
     """
     try:
         yield
     except InputError:
         raise
+    except OSError as error:
+        raise CorruptArtefact(f"{path} cannot be read ({error.strerror or error})") from error
     except Exception as error:
         reason = " ".join(str(error).split())[:200]
         raise CorruptArtefact(
