@@ -53,8 +53,12 @@ def refused_unless(path: str | Path, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except InputError:
+    except CorruptArtefact:
         raise
+    except InputError as error:
+        if str(path) in str(error):
+            raise
+        raise CorruptArtefact(f"{path}: {error}") from error
     except OSError as error:
         raise CorruptArtefact(f"{path} cannot be read ({error.strerror or error})") from error
     except Exception as error:
