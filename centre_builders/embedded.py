@@ -20,6 +20,7 @@ from jaxtyping import Float32, Int64
 
 from centre_builders.artefact import describe_file, write_file, write_json
 from centre_builders.errors import CorruptArtefact, InputError, refused_unless
+from centre_builders.sealed_json import sealed, unsealed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -88,8 +89,10 @@ def read_items(path: Path, num: int) -> "pa.Table":
     from pyarrow import parquet
 
     with refused_unless(path, "a table of images"), parquet.ParquetFile(path) as file:
-        if file.metadata.num_rows != num or not file.schema_arrow.equals(_schema()):
-            raise ValueError(f"{file.metadata.num_rows} rows, wanted {num} of id, path, label")
+        if file.metadata.num_rows != num:
+            raise ValueError(f"it names {file.metadata.num_rows} images of {num}")
+        if not file.schema_arrow.equals(_schema()):
+            raise TypeError(f"its columns are {file.schema_arrow.names}, or of other types")
         items = file.read(use_threads=False)
         items.validate(full=True)
         if len(items) != num or items["id"].null_count:
@@ -114,7 +117,7 @@ def write_part(
     write_file(rows, buffer.getbuffer())
     write_file(table, items_bytes(items))
     files = {path.name: describe_file(path) for path in (rows, table)}
-    write_json(done, {"about": dict(about), "files": files})
+    write_json(done, sealed({"about": dict(about), "files": files}))
 
 
 def read_done(folder: Path, number: int) -> dict[str, Any] | None:
@@ -146,7 +149,7 @@ def complete(folder: Path, about: Mapping[str, Any], num_parts: int) -> int:
     content = {"about": dict(about), "parts": num_parts, "rows": rows}
     path = folder / COMPLETE
     if not path.exists() or _read_json(path) != content:
-        write_json(path, content)
+        write_json(path, sealed(content))
     return rows
 
 
@@ -204,7 +207,5 @@ def _files(folder: Path, number: int) -> tuple[Path, Path]:
 
 
 def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise CorruptArtefact(f"{path} cannot be read ({error}); embed it again") from error
+    with refused_unless(path, "what embed wrote"):
+        return unsealed(json.loads(path.read_text(encoding="utf-8")))

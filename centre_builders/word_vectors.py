@@ -142,7 +142,8 @@ def _text_rows(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 def _vector(path: Path, number: int, numbers: list[str]) -> np.ndarray:
     try:
-        vector = np.array(numbers, dtype=np.float32)
+        with np.errstate(over="ignore"):  # it becomes inf, which is refused below
+            vector = np.array(numbers, dtype=np.float32)
     except ValueError as error:
         raise InputError(f"{path}:{number} holds what is no number ({error})") from error
     if not np.isfinite(vector).all():

@@ -142,7 +142,7 @@ class ApproximateIndex:
         with refused_unless(folder, "an index"):
             (value, k, num_rows), width = about["recall"], about["width"]
             if [found.ntotal, found.d] != about["shape"]:
-                raise ValueError(f"wanted shape {about['shape']}")
+                raise ValueError(f"it is not of shape {about['shape']}")
             if not (isinstance(width, int) and 1 <= width <= max(MOST_EF, found.ntotal)):
                 raise ValueError(f"it is searched by width {width}")
             return cls(found, width, Recall(float(value), int(k), int(num_rows)))

@@ -49,7 +49,9 @@ def build(component: Mapping[str, Any], group: str = "*", **more: Any) -> Any:  
 def allowed(group: str = "*") -> frozenset[str]:
     """Return the targets that the YAML files of a group of `conf/` name."""
     files = config_folder().glob(f"{group}/*.yaml")
-    named = (re.findall(r"^\s*_target_: (\S+)$", file.read_text(), re.MULTILINE) for file in files)
+    named = (
+        re.findall(r"^[\s-]*_target_: (\S+)$", file.read_text(), re.MULTILINE) for file in files
+    )
     return frozenset(target for targets in named for target in targets)
 
 

@@ -123,7 +123,7 @@ class Index:
         with refused_unless(folder, "an index"):
             index = cls.build(flat_rows(flat))
             if [len(index), index.dimension] != about["shape"]:
-                raise ValueError(f"wanted shape {about['shape']}")
+                raise ValueError(f"it is not of shape {about['shape']}")
         return index
 
     def _top(self, queries: Float32[np.ndarray, "Q D"], k: int) -> Neighbours:

@@ -75,12 +75,14 @@ class Model:
         tensors, metadata, _ = load_sealed(place / WEIGHTS)
         with refused_unless(place / WEIGHTS, "a model of semcentres"):
             about = json.loads(metadata["about"])
-            bank = CentreBank.load(place / CENTRES)
-            if bank.fingerprint != about["bank"]:
-                raise InputError(
-                    f"{place / CENTRES} is not the bank that {WEIGHTS} was trained with;"
-                    " put the run's own back"
-                )
+            wanted = about["bank"]
+        bank = CentreBank.load(place / CENTRES)
+        if bank.fingerprint != wanted:
+            raise InputError(
+                f"{place / CENTRES} is not the bank that {WEIGHTS} was trained with;"
+                " put the run's own back"
+            )
+        with refused_unless(place / WEIGHTS, "a model of semcentres"):
             sides = about.get("size") or []
             if not all(isinstance(side, int) and 0 < side <= MOST_SIDE for side in sides):
                 raise ValueError(f"its images have the size {sides}")

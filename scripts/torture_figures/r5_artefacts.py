@@ -22,10 +22,11 @@ import numpy as np
 import pyarrow.parquet  # noqa: F401  # here, and not again in every child
 from safetensors.numpy import load as load_safetensors
 
+from centre_builders import sealed_json
 from centre_builders.artefact import MANIFEST, describe_file
 from centre_builders.bank import CentreBank
 from centre_builders.building import build_bank
-from centre_builders.embedded import complete, make_items, read_embedded, write_part
+from centre_builders.embedded import COMPLETE, complete, make_items, read_embedded, write_part
 from centre_builders.one_hot import OneHot
 from centre_builders.sealed import BLANK, SEAL
 from semcentres.approximate import build_index
@@ -116,12 +117,14 @@ def _spoil(file: Path, rng: np.random.Generator, *, hashes: bool) -> None:
 
 def _hash_anew(folder: Path) -> None:
     """Write the hashes of the files as they are now into what lists them."""
-    for listed in [*folder.rglob(MANIFEST), *folder.rglob("*.done")]:
+    for listed in (p for name in (MANIFEST, "*.done", COMPLETE) for p in folder.rglob(name)):
         try:
             content = json.loads(listed.read_text())
-            content["files"] = {
-                name: describe_file(listed.parent / name) for name in content["files"]
-            }
+            if "files" in content:
+                names = content["files"]
+                content["files"] = {name: describe_file(listed.parent / name) for name in names}
+            if content.pop(sealed_json.SEAL, None):
+                content = sealed_json.sealed(content)
             listed.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
         except (ValueError, KeyError, TypeError, AttributeError):
             continue  # It was what was changed.
@@ -169,7 +172,7 @@ def _make_checkpoint(place: Path) -> None:
 
 def _read_checkpoint(place: Path) -> str:
     found = RunFolder(place).newest_checkpoint({"bank": "b"})
-    return repr(found)
+    return _mark(repr(found))
 
 
 def _make_embeddings(place: Path) -> None:
@@ -200,7 +203,6 @@ def _read_index(place: Path) -> str:
         found = Collection.load(place / kind)
         hits = found.search(_rows()[:20], 5)
         paths = [(str(found.path(row)), found.label(row)) for row in hits.rows.ravel()]
-        found.check_model("m")
         read.append(_mark(hits.ids, hits.cosines, found.vectors, paths, found.about))
     return _mark(*read)
 
@@ -231,7 +233,7 @@ def _safetensors(content: bytes) -> str:
 
 
 def _torch(content: bytes) -> str:
-    return repr(torch.load(BytesIO(content), weights_only=True))
+    return _mark(repr(torch.load(BytesIO(content), weights_only=True)))
 
 
 def _npy(content: bytes) -> str:
