@@ -20,12 +20,8 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 
 @contextmanager
-def beside(target: Path, made: str) -> Iterator[Path]:
-    """Give an empty file or folder to write into, beside a target; it is removed on any error.
-
-    Args:
-        target: where it will be moved to, by the caller.
-        made: "file" or "folder".
+def beside(target: Path) -> Iterator[Path]:
+    """Give a free name beside a target to write under; what is there is removed on any error.
 
     Raises:
         NoSpace: the disk is full.
@@ -35,7 +31,6 @@ def beside(target: Path, made: str) -> Iterator[Path]:
     try:
         make_folder(target.parent)
         remove(place)
-        place.mkdir() if made == "folder" else place.touch()
         yield place
     except BaseException as error:
         size = 0
