@@ -8,7 +8,6 @@
 Dimensions: N images, n of a part, D embedding width.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from io import BytesIO
@@ -20,7 +19,7 @@ from jaxtyping import Float32, Int64
 
 from centre_builders.artefact import describe_file, write_file, write_json
 from centre_builders.errors import CorruptArtefact, InputError, refused_unless
-from centre_builders.sealed_json import sealed, unsealed
+from centre_builders.json_files import read_json, sealed, unsealed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -208,4 +207,4 @@ def _files(folder: Path, number: int) -> tuple[Path, Path]:
 
 def _read_json(path: Path) -> dict[str, Any]:
     with refused_unless(path, "what embed wrote"):
-        return unsealed(json.loads(path.read_text(encoding="utf-8")))
+        return unsealed(read_json(path, "what embed wrote"))

@@ -8,7 +8,6 @@ config.yaml, metrics.json                of format=safetensors: settings and res
 MANIFEST.json                            a hash of each file
 """
 
-import json
 import logging
 import shutil
 from collections.abc import Mapping
@@ -22,7 +21,8 @@ import torch
 import yaml
 
 from centre_builders.artefact import write_file, write_folder, write_json
-from centre_builders.errors import InputError, NumericError, UsageError, refused_unless
+from centre_builders.errors import InputError, NumericError, UsageError
+from centre_builders.json_files import read_json
 from semcentres.bundle_card import bundle_card
 from semcentres.checkpoint import Results
 from semcentres.compose import load_config
@@ -111,8 +111,7 @@ def _results(run: Path) -> Results:
     path = run / "metrics.json"
     if not path.is_file():
         raise InputError(f"{run} has no results; end its training, or semcentres evaluate it")
-    with refused_unless(path, "a run's results"):
-        return dict(json.loads(path.read_text()))
+    return read_json(path, "a run's results")
 
 
 def _real_images(trained: TrainConfig, config: ExportConfig) -> np.ndarray:

@@ -1,6 +1,5 @@
 """What the command does, verb by verb, as functions of a checked configuration."""
 
-import json
 import logging
 from dataclasses import asdict, replace
 from functools import partial
@@ -12,7 +11,8 @@ import yaml
 
 from centre_builders.artefact import write_file
 from centre_builders.bank import CentreBank
-from centre_builders.errors import InputError, refused_unless
+from centre_builders.errors import InputError
+from centre_builders.json_files import read_json
 from semcentres.approximate import check_wanted
 from semcentres.backbones import check_images
 from semcentres.banks import centres as centres  # a verb too
@@ -85,7 +85,7 @@ def train(config: TrainConfig, source: Source | None = None) -> tuple[RunFolder,
     found = source or find_source(config.data)
     # An objective may have weights of its own.
     torch.manual_seed(config.seed)
-    objective: Objective = build(config.objective, "objective")
+    objective: Objective = build(config.objective)
     run = RunFolder(Path(config.run_dir or default_run_dir(config, found.name)))
     with run.lock():
         if config.restart:
@@ -115,9 +115,7 @@ def train(config: TrainConfig, source: Source | None = None) -> tuple[RunFolder,
             images=source.train.images,
             data=source.name,
             view=views[0],
-            calibration=calibrate(
-                encoder, bank, source, split, build(views[-1], "views"), config.seed
-            ),
+            calibration=calibrate(encoder, bank, source, split, build(views[-1]), config.seed),
         )
         return run, _assess_run(run, config, source)
 
@@ -152,10 +150,7 @@ def evaluate(config: EvaluateConfig, source: Source | None = None) -> tuple[RunF
 def read_results(run: RunFolder) -> Results | None:
     """Return a finished run's results, None where it is not finished."""
     path = run.path / "metrics.json"
-    if not path.exists():
-        return None
-    with refused_unless(path, "a run's results"):
-        return dict(json.loads(path.read_text()))
+    return read_json(path, "a run's results") if path.exists() else None
 
 
 def _fit(
@@ -179,7 +174,7 @@ def _fit(
             classes=source.train.labels[split.labelled] if loop.balanced_batches else None,
         ),
         unlabelled=Stream(split.unlabelled, loop.unlabelled_batch, seed, "unlabelled"),
-        views=[build(view, "views") for view in config.views.values()],
+        views=[build(view) for view in config.views.values()],
         centres=torch.from_numpy(bank.vectors),
         seed=seed,
     )

@@ -17,7 +17,7 @@ import gensim.models
 import numpy as np
 import yaml
 
-from centre_builders import sealed_json
+from centre_builders import json_files
 from centre_builders.artefact import describe_file, write_folder
 from centre_builders.bank import CentreBank
 from centre_builders.class_names import read_class_names
@@ -131,9 +131,9 @@ def _embeddings(content: bytes, place: Path, *, suffix: str) -> Path:
     write_part(place, 0, np.ones((1, 1), np.float32), items, {"model": "m", "rows": 1})
     complete(place, {"model": "m"}, 1)
     (place / f"part-00000{suffix}").write_bytes(content)
-    done = sealed_json.unsealed(json.loads((place / "part-00000.done").read_text()))
+    done = json_files.unsealed(json.loads((place / "part-00000.done").read_text()))
     done["files"] = {name: describe_file(place / name) for name in done["files"]}
-    (place / "part-00000.done").write_text(json.dumps(sealed_json.sealed(done)))
+    (place / "part-00000.done").write_text(json.dumps(json_files.sealed(done)))
     return place
 
 

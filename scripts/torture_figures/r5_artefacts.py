@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow.parquet  # noqa: F401  # here, and not again in every child
 from safetensors.numpy import load as load_safetensors
 
-from centre_builders import sealed_json
+from centre_builders import json_files
 from centre_builders.artefact import MANIFEST, describe_file
 from centre_builders.bank import CentreBank
 from centre_builders.building import build_bank
@@ -123,8 +123,8 @@ def _hash_anew(folder: Path) -> None:
             if "files" in content:
                 names = content["files"]
                 content["files"] = {name: describe_file(listed.parent / name) for name in names}
-            if content.pop(sealed_json.SEAL, None):
-                content = sealed_json.sealed(content)
+            if content.pop(json_files.SEAL, None):
+                content = json_files.sealed(content)
             listed.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
         except (ValueError, KeyError, TypeError, AttributeError):
             continue  # It was what was changed.

@@ -1,11 +1,24 @@
-"""A JSON mapping that carries its own SHA-256, so that no byte of what it says can change unseen."""
+"""JSON mappings: read from files that may be a stranger's; sealed by a SHA-256 of their own."""
 
 import json
 from collections.abc import Mapping
 from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
+from centre_builders.errors import refused_unless
+
 SEAL = "sha256"
+
+
+def read_json(path: Path, what: str) -> dict[str, Any]:
+    """Return the mapping that a file holds.
+
+    Raises:
+        CorruptArtefact: it holds none; the message names it, and `what` it should be.
+    """
+    with refused_unless(path, what):
+        return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
