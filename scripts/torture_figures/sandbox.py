@@ -83,7 +83,10 @@ def _child(trial: Trial, first: int, num: int, wanted: str | None) -> Iterator[t
     with TemporaryDirectory(prefix="torture-") as folder:
         pid = os.fork()
         if pid == 0:
-            _serve(trial, range(first, num), wanted, Path(folder), write)
+            try:
+                _serve(trial, range(first, num), wanted, Path(folder), write)
+            finally:
+                os._exit(1)  # never on into what the parent does
         os.close(write)
         done = first
         with os.fdopen(read) as lines:
