@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float
 
 from centre_builders.conditioning import Fitted
-from centre_builders.errors import CorruptArtefact, InputError
+from centre_builders.errors import InputError, refused_unless
 from centre_builders.geometry import Geometry, coinciding, describe
 from centre_builders.sealed import load_sealed, save_sealed
 from centre_builders.vocabulary import check_names
@@ -144,20 +144,22 @@ class CentreBank:
                 f"{path} is not a file; build a bank with: semcentres centres out={path}"
             )
         tensors, metadata, _ = load_sealed(path)
-        try:
+        with refused_unless(path, "a bank of centres"):
             described = json.loads(metadata["bank"])
             steps = [
                 Fitted(
-                    **step,
+                    step["step"],
+                    step["dimension"],
+                    step["facts"],
                     offset=tensors.get(f"step{place}.offset"),
                     matrix=tensors.get(f"step{place}.matrix"),
                 )
                 for place, step in enumerate(described["conditioning"])
             ]
             names, provenance = tuple(described["names"]), described["provenance"]
-            return cls(names, tensors["centres"], provenance, tuple(steps))
-        except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise CorruptArtefact(f"{path} is not a bank of centres ({error!r})") from error
+            bank = cls(names, tensors["centres"], provenance, tuple(steps))
+            _check_stored(bank)
+            return bank
 
     def _described(self) -> str:
         """Return all but the arrays as canonical JSON."""
@@ -170,3 +172,28 @@ class CentreBank:
             ],
         }
         return json.dumps(content, sort_keys=True, ensure_ascii=False)
+
+
+def _check_stored(bank: CentreBank) -> None:
+    """Refuse what no bank holds, where it is read and not where it is used.
+
+    Raises:
+        TypeError: a text or the builder is of another kind.
+        ValueError: the steps do not lead from one width to the next, and to that of the bank.
+    """
+    texts, builder = bank.provenance.get("texts", {}), bank.provenance.get("builder", {})
+    if not isinstance(builder, dict) or not all(isinstance(t, str) for t in texts.values()):
+        raise TypeError("the builder is no mapping, or a class's text no text")
+    width = None
+    for step in bank.conditioning:
+        for array, shape in ((step.offset, (width,)), (step.matrix, (width, step.dimension))):
+            if array is not None and not _fits(array, shape):
+                raise ValueError(f"step {step.step!r} has an array of shape {array.shape}")
+        width = step.dimension
+    if width not in (None, bank.dimension):
+        raise ValueError(f"the steps end in {width} dimensions, the centres have {bank.dimension}")
+
+
+def _fits(array: np.ndarray, shape: tuple[int | None, ...]) -> bool:
+    sizes = zip(array.shape, shape, strict=False)
+    return array.ndim == len(shape) and all(wanted in (None, size) for size, wanted in sizes)

@@ -19,7 +19,8 @@ import numpy as np
 from jaxtyping import Float32, Int64
 
 from centre_builders.artefact import describe_file, write_file, write_json
-from centre_builders.errors import CorruptArtefact, InputError
+from centre_builders.errors import CorruptArtefact, InputError, refused_unless
+from centre_builders.json_files import read_json, sealed, unsealed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,9 +56,14 @@ def make_items(
     """
     import pyarrow as pa
 
-    columns = {"id": pa.int64(), "path": pa.string(), "label": pa.string()}
     values = {"id": ids, "path": list(paths), "label": list(labels)}
-    return pa.table(values, schema=pa.schema(columns))
+    return pa.table(values, schema=_schema())
+
+
+def _schema() -> "pa.Schema":
+    import pyarrow as pa
+
+    return pa.schema({"id": pa.int64(), "path": pa.string(), "label": pa.string()})
 
 
 def items_bytes(items: "pa.Table") -> bytes:
@@ -70,11 +76,28 @@ def items_bytes(items: "pa.Table") -> bytes:
     return bytes(buffer.getvalue().to_pybytes())
 
 
-def read_items(path: Path) -> "pa.Table":
-    """Return the table in a file that has been verified."""
+def read_items(path: Path, num: int) -> "pa.Table":
+    """Return the table in a file that has been verified.
+
+    Args:
+        path: of the file.
+        num: rows that it must have; a file of a few bytes may promise billions.
+
+    Raises:
+        CorruptArtefact: it is no such table.
+    """
     from pyarrow import parquet
 
-    return parquet.read_table(path)
+    with refused_unless(path, "a table of images"), parquet.ParquetFile(path) as file:
+        if file.metadata.num_rows != num:
+            raise ValueError(f"it names {file.metadata.num_rows} images of {num}")
+        if not file.schema_arrow.equals(_schema()):
+            raise TypeError(f"its columns are {file.schema_arrow.names}, or of other types")
+        items = file.read(use_threads=False)
+        items.validate(full=True)
+        if len(items) != num or items["id"].null_count:
+            raise ValueError("an image has no id")
+        return items
 
 
 def write_part(
@@ -94,7 +117,7 @@ def write_part(
     write_file(rows, buffer.getbuffer())
     write_file(table, items_bytes(items))
     files = {path.name: describe_file(path) for path in (rows, table)}
-    write_json(done, {"about": dict(about), "files": files})
+    write_json(done, sealed({"about": dict(about), "files": files}))
 
 
 def read_done(folder: Path, number: int) -> dict[str, Any] | None:
@@ -106,11 +129,14 @@ def read_done(folder: Path, number: int) -> dict[str, Any] | None:
     done = _done(folder, number)
     if not done.exists():
         return None
-    content = _read_json(done, "about", "files")
-    for path in _files(folder, number):
-        if describe_file(path) != content["files"].get(path.name):
-            raise CorruptArtefact(f"{path} differs from its SHA-256 in {done.name}; embed it again")
-    return dict(content["about"])
+    content = _read_json(done)
+    with refused_unless(done, "what embed wrote"):
+        for path in _files(folder, number):
+            if describe_file(path) != content["files"].get(path.name):
+                raise CorruptArtefact(
+                    f"{path} differs from its SHA-256 in {done.name}; embed it again"
+                )
+        return dict(content["about"])
 
 
 def complete(folder: Path, about: Mapping[str, Any], num_parts: int) -> int:
@@ -119,10 +145,10 @@ def complete(folder: Path, about: Mapping[str, Any], num_parts: int) -> int:
         number = path.stem.partition("-")[2]
         if number.isdigit() and int(number) >= num_parts:
             path.unlink()
-    parts = [_read_json(_done(folder, number), "about")["about"] for number in range(num_parts)]
+    parts = [_read_json(_done(folder, number))["about"] for number in range(num_parts)]
     rows = sum(int(part["rows"]) for part in parts)
     content = {"about": dict(about), "parts": num_parts, "rows": rows}
-    path, text = folder / COMPLETE, (json.dumps(content, indent=2) + "\n").encode()
+    path, text = folder / COMPLETE, (json.dumps(sealed(content), indent=2) + "\n").encode()
     # What is there may be damaged, and is not parsed.
     if not path.is_file() or path.read_bytes() != text:
         write_file(path, text)
@@ -143,25 +169,34 @@ def read_embedded(folder: str | Path) -> Embedded:
             f"{place} holds no {COMPLETE}: no images were embedded into it, or not all yet;"
             f" run: semcentres embed run_dir=RUN out={place}"
         )
-    content = _read_json(path, "about", "parts", "rows")
-    vectors, tables, start = None, [], 0
+    with refused_unless(path, "what embed wrote"):
+        return _read_parts(place, _read_json(path))
+
+
+def _read_parts(place: Path, content: Mapping[str, Any]) -> Embedded:
+    import pyarrow as pa
+
+    parts, tables = [], []
     for number in range(content["parts"]):
         made = read_done(place, number)
         if made is None or made["model"] != content["about"]["model"]:
             raise CorruptArtefact(f"part {number} of {place} is missing; embed it again")
         rows, table = _files(place, number)
-        part = np.load(rows, allow_pickle=False)
-        if vectors is None:
-            # Once, and not a second time to put the parts together.
-            vectors = np.empty((content["rows"], part.shape[1]), np.float32)
-        vectors[start : start + len(part)] = part
-        start += len(part)
-        tables.append(read_items(table))
-    if vectors is None or start != content["rows"]:
-        raise CorruptArtefact(f"{place} has {start} rows, not {content['rows']}; embed it again")
-    import pyarrow as pa
+        # Mapped: the rows are read when they are put together, once.
+        parts.append(_check_part(rows, np.load(rows, mmap_mode="r", allow_pickle=False)))
+        tables.append(read_items(table, len(parts[-1])))
+    if not parts or sum(map(len, parts)) != content["rows"]:
+        raise CorruptArtefact(f"{place} has not {content['rows']} rows; embed it again")
+    return Embedded(np.concatenate(parts), pa.concat_tables(tables), dict(content["about"]))
 
-    return Embedded(vectors, pa.concat_tables(tables), content["about"])
+
+def _check_part(path: Path, rows: np.ndarray) -> np.ndarray:
+    if rows.dtype != np.float32 or rows.ndim != 2:
+        raise CorruptArtefact(
+            f"{path} holds {rows.dtype} of shape {rows.shape}, wanted float32 [rows, columns];"
+            " embed it again"
+        )
+    return rows
 
 
 def _done(folder: Path, number: int) -> Path:
@@ -173,12 +208,6 @@ def _files(folder: Path, number: int) -> tuple[Path, Path]:
     return done.with_suffix(".npy"), done.with_suffix(".parquet")
 
 
-def _read_json(path: Path, *keys: str) -> dict[str, Any]:
-    """Return a JSON object that has these keys."""
-    try:
-        content = dict(json.loads(path.read_text(encoding="utf-8")))
-        if lacking := [key for key in keys if key not in content]:
-            raise ValueError(f"no {lacking[0]}")
-    except (OSError, ValueError, TypeError) as error:
-        raise CorruptArtefact(f"{path} cannot be read ({error}); embed it again") from error
-    return content
+def _read_json(path: Path) -> dict[str, Any]:
+    with refused_unless(path, "what embed wrote"):
+        return unsealed(read_json(path, "what embed wrote"))

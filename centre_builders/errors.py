@@ -1,5 +1,9 @@
 """What went wrong, for the person who can mend it: one line, the culprit and the remedy."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class InputError(ValueError):
     """A user's mistake or a bad file."""
@@ -31,3 +35,34 @@ class DiskError(InputError):
 
 class NoSpace(DiskError):
     """The disk is full."""
+
+
+@contextmanager
+def refused_unless(path: str | Path, what: str) -> Iterator[None]:
+    """Turn whatever reading a file raises into one line that names it.
+
+    For files that may be a stranger's: whichever of its parser's errors a file raises, from
+    KeyError to RecursionError and MemoryError, the file is at fault.
+
+    Args:
+        path: of the file.
+        what: it should be, with its article.
+
+    Raises:
+        CorruptArtefact: within, the file cannot be read, or its parser raised something of its own.
+    """
+    try:
+        yield
+    except CorruptArtefact:
+        raise
+    except InputError as error:
+        if str(path) in str(error):
+            raise
+        raise CorruptArtefact(f"{path}: {error}") from error
+    except OSError as error:
+        raise CorruptArtefact(f"{path} cannot be read ({error.strerror or error})") from error
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise CorruptArtefact(
+            f"{path} is not {what} ({type(error).__name__}: {reason}); restore it or make it anew"
+        ) from error

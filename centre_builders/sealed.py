@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from centre_builders.artefact import write_file
-from centre_builders.errors import CorruptArtefact
+from centre_builders.errors import CorruptArtefact, refused_unless
 
 SEAL = b'"fingerprint":"'
 BLANK = b"0" * 64
@@ -47,18 +47,14 @@ def load_sealed(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]
     Raises:
         CorruptArtefact: any byte differs from what was written; nothing is parsed before.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    try:
+    with refused_unless(path, "a sealed safetensors file"):
         fingerprint = _verify_seal(Path(path))
         with safe_open(path, framework="np") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = file.metadata()
-    except OSError as error:
-        raise CorruptArtefact(f"{path} cannot be read ({error.strerror or error})") from error
-    except SafetensorError as error:
-        raise CorruptArtefact(f"{path} is not a safetensors file ({error})") from error
-    return tensors, {k: v for k, v in metadata.items() if k != "fingerprint"}, fingerprint
+            metadata = {k: v for k, v in file.metadata().items() if k != "fingerprint"}
+    return tensors, metadata, fingerprint
 
 
 def _header(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> bytes:

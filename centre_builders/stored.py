@@ -8,8 +8,8 @@ from typing import Any
 from centre_builders.errors import InputError
 from centre_builders.protocol import CentreBuilder
 
-# What a bank from a stranger must never switch on.
-NEVER = {"trust_pickle": False}
+# Keywords that builders of earlier versions had.
+GONE = ("trust_pickle",)
 
 
 def describe_builder(builder: CentreBuilder) -> dict[str, Any]:
@@ -40,9 +40,9 @@ def rebuild(described: Mapping[str, Any]) -> CentreBuilder:
             f"the bank was built by {target}, which is not of {__package__};"
             " give the builder to add(), builder=..."
         )
-    keywords = {k: _rebuild(v) for k, v in described.items() if k != "_target_"}
+    keywords = {k: _rebuild(v) for k, v in described.items() if k not in ("_target_", *GONE)}
     try:
-        builder = kind(**{k: NEVER.get(k, v) for k, v in keywords.items()})
+        builder = kind(**keywords)
     except (TypeError, ValueError) as error:
         raise InputError(f"the bank's builder {target} refuses its keywords ({error})") from error
     if not isinstance(builder, CentreBuilder):

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from centre_builders.errors import InputError
+from centre_builders.errors import InputError, refused_unless
 from centre_builders.sphere import BLOCK
 
 Named = tuple[Sequence[str], Float[np.ndarray, "N D"]]
@@ -28,14 +28,8 @@ def read_named_vectors(path: Path, names_path: str | None = None) -> Named:
     }  # fmt: skip
     if path.suffix not in readers:
         raise InputError(f"{path} is none of {', '.join(readers)}; convert it to one of them")
-    try:
+    with refused_unless(path, f"a {path.suffix} file of vectors"):
         own_names, vectors = readers[path.suffix](path)
-    except (OSError, ValueError, TypeError, EOFError, csv.Error) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"{path} cannot be read as {path.suffix} ({error}); make it anew"
-        ) from error
     names = own_names if names_path is None else _read_lines(Path(names_path).expanduser())
     if names is None:
         raise InputError(f"{path} holds no names; give them, one a line, by builder.names_path")
@@ -48,14 +42,13 @@ def _read_npy(path: Path) -> tuple[None, np.ndarray]:
 
 
 def _read_safetensors(path: Path) -> tuple[Any, np.ndarray]:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import safe_open
 
-    try:
-        with safe_open(path, framework="np") as file:
-            names = json.loads((file.metadata() or {}).get("names", "null"))
-            return names, file.get_tensor("centres")
-    except SafetensorError as error:
-        raise ValueError(f"{error}; wanted a tensor named centres") from error
+    with safe_open(path, framework="np") as file:
+        if "centres" not in file.keys():  # noqa: SIM118
+            raise InputError("it has no tensor named centres")
+        names = json.loads((file.metadata() or {}).get("names", "null"))
+        return names, file.get_tensor("centres")
 
 
 def _read_csv(path: Path) -> tuple[Sequence[str], np.ndarray]:

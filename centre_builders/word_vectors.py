@@ -4,16 +4,19 @@ import gzip
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import file_digest
-from io import BufferedReader, TextIOWrapper
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from centre_builders.errors import InputError
+from centre_builders.errors import InputError, refused_unless
 
 if TYPE_CHECKING:
     from gensim.models import KeyedVectors
+
+PICKLES = (".kv", ".model", ".pkl", ".pickle")
+LONGEST = 1 << 20  # bytes of a line; a compressed file of a few bytes may hold a longer one
 
 
 @dataclass(frozen=True)
@@ -51,51 +54,39 @@ def packaged_glove(wanted: Collection[str]) -> WordVectors:
     return WordVectors(rows, lambda: words, source)
 
 
-def read_vectors(path: Path, wanted: Collection[str], trust_pickle: bool) -> WordVectors:
+def read_vectors(path: Path, wanted: Collection[str]) -> WordVectors:
     """Return rows of a file of word vectors.
 
     Raises:
-        InputError: the file is missing, is a pickle and not trusted, or is malformed; the message
-            names file and line.
+        InputError: the file is missing, is a pickle, or is malformed; the message names file and
+            line.
     """
     if not path.is_file():
         raise InputError(f"{path} is not a file; set centres.builder.path to word vectors")
+    plain = path.name.removesuffix(".gz")
+    if plain.endswith(PICKLES):
+        raise InputError(
+            f"{path} is gensim's native format, a pickle, which can run code when it is opened; if"
+            f" you trust whoever made it: python -m centre_builders.import_vectors {path}"
+            f" {path.with_suffix('.bin')} --trust-pickle"
+        )
     with path.open("rb") as file:
         digest = file_digest(file, "sha256").hexdigest()
     source = {"vectors": path.name, "sha256": digest}
-    plain = path.name.removesuffix(".gz")
-    if plain.endswith((".kv", ".model", ".pkl", ".pickle")):
-        return _read_pickle(path, wanted, source, trust_pickle)
     if plain.endswith(".bin"):
         return _read_binary(path, wanted, source)
-    rows = {word: vector for word, vector in _text_rows(path) if word in wanted}
+    with refused_unless(path, "a text of word vectors"):
+        rows = {word: vector for word, vector in _text_rows(path) if word in wanted}
     return WordVectors(rows, lambda: [word for word, _ in _text_rows(path)], source)
-
-
-def _read_pickle(
-    path: Path, wanted: Collection[str], source: Mapping[str, str], trusted: bool
-) -> WordVectors:
-    if not trusted:
-        raise InputError(
-            f"{path} is gensim's native format, a pickle, which can run code when it is opened;"
-            " save it by save_word2vec_format, or set centres.builder.trust_pickle=true"
-        )
-    from gensim.models import KeyedVectors
-
-    return _from_gensim(KeyedVectors.load(str(path)), wanted, source)
 
 
 def _read_binary(path: Path, wanted: Collection[str], source: Mapping[str, str]) -> WordVectors:
     from gensim.models import KeyedVectors
 
-    _check_binary_header(path)
-    try:
+    with refused_unless(path, "a word2vec binary file"):
+        _check_binary_header(path)
         vectors = KeyedVectors.load_word2vec_format(str(path), binary=True)
-    except (EOFError, ValueError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} is not a word2vec binary file ({error}); fetch it again"
-        ) from error
-    return _from_gensim(vectors, wanted, source)
+        return _from_gensim(vectors, wanted, source)
 
 
 def _from_gensim(
@@ -151,7 +142,8 @@ def _text_rows(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 def _vector(path: Path, number: int, numbers: list[str]) -> np.ndarray:
     try:
-        vector = np.array(numbers, dtype=np.float32)
+        with np.errstate(over="ignore"):  # it becomes inf, which is refused below
+            vector = np.array(numbers, dtype=np.float32)
     except ValueError as error:
         raise InputError(f"{path}:{number} holds what is no number ({error})") from error
     if not np.isfinite(vector).all():
@@ -160,11 +152,16 @@ def _vector(path: Path, number: int, numbers: list[str]) -> np.ndarray:
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    try:
-        with _open(path) as raw, TextIOWrapper(raw, encoding="utf-8", newline="\n") as text:
-            yield from enumerate(text, start=1)
-    except (UnicodeDecodeError, EOFError, OSError) as error:
-        raise InputError(f"{path} is not UTF-8 text of word vectors ({error})") from error
+    with _open(path) as file:
+        for number, line in enumerate(iter(lambda: file.readline(LONGEST), b""), start=1):
+            if len(line) == LONGEST:
+                raise InputError(f"{path}:{number} is longer than {LONGEST:,} bytes; mend the line")
+            try:
+                yield number, line.decode()
+            except UnicodeDecodeError as error:
+                raise InputError(
+                    f"{path}:{number} is not UTF-8 ({error.reason}); save the file as UTF-8"
+                ) from error
 
 
 def _open(path: Path) -> gzip.GzipFile | BufferedReader:

@@ -20,9 +20,9 @@ import numpy as np
 from jaxtyping import Float, Float32
 
 from centre_builders.artefact import verify_folder, write_folder
-from centre_builders.errors import CorruptArtefact, InputError
+from centre_builders.errors import InputError, refused_unless
+from semcentres.faiss_files import read_faiss
 from semcentres.faiss_kinds import (
-    IP,
     MOST_EF,
     SEED,
     Faiss,
@@ -32,9 +32,8 @@ from semcentres.faiss_kinds import (
     inverted_file,
     is_graph,
     search_faiss,
-    within,
 )
-from semcentres.index import FILE_NAME, Index, read_faiss, refuse_stale, write_index
+from semcentres.index import FILE_NAME, Index, refuse_stale, write_index
 from semcentres.neighbours import Exclusion, Neighbours, in_blocks, unit_rows
 
 log = logging.getLogger(__name__)
@@ -139,13 +138,14 @@ class ApproximateIndex:
         """
         about = verify_folder(folder)["about"]
         refuse_stale(folder, about, expect or {})
-        found = read_faiss(folder / FILE_NAME, faiss.Index)
-        inner = within(found) if is_graph(found) else found
-        if not isinstance(inner, faiss.IndexIVFFlat | faiss.IndexHNSWFlat):
-            raise CorruptArtefact(f"{folder} holds a {type(inner).__name__}, wanted IVF or HNSW")
-        if [found.ntotal, found.d] != about.get("shape") or found.metric_type != IP:
-            raise CorruptArtefact(f"{folder} is not of shape {about.get('shape')}; build it again")
-        return cls(found, about["width"], Recall(*about["recall"]))
+        found = read_faiss(folder / FILE_NAME, faiss.IndexIVFFlat, faiss.IndexIDMap)
+        with refused_unless(folder, "an index"):
+            (value, k, num_rows), width = about["recall"], about["width"]
+            if [found.ntotal, found.d] != about["shape"]:
+                raise ValueError(f"it is not of shape {about['shape']}")
+            if not (isinstance(width, int) and 1 <= width <= max(MOST_EF, found.ntotal)):
+                raise ValueError(f"it is searched by width {width}")
+            return cls(found, width, Recall(float(value), int(k), int(num_rows)))
 
     def _top(self, queries: Float32[np.ndarray, "Q D"], k: int) -> Neighbours:
         """Return k of all rows, looking wider for a query that came upon fewer than k."""

@@ -80,9 +80,9 @@ def assess(
     shown = Assessed(held, asked.embeddings, config.split, index, source.labels[gallery].numpy())
     by_centre, found = by_centres(model, shown)
     novel = None if source.novel is None else model.embed(source.novel.images)
-    objective: Objective = build(config.objective)
+    objective: Objective = build(config.objective, "objective")
     calibrated, diagrams = by_calibration(model, shown, novel, objective.temperature or 1.0)
-    views = [build(view) for view in config.views.values()]
+    views = [build(view, "views") for view in config.views.values()]
     results = {
         **_about(model, source, split, config, shown),
         **by_labelled(asked, taught, model.bank.vectors),

@@ -113,7 +113,7 @@ def make_builder(settings: CentresSettings) -> CentreBuilder:
     """Return the builder that the settings name."""
     if settings.builder is None:
         raise UsageError("centres=bank needs centres.bank=FILE, made by semcentres centres")
-    builder: CentreBuilder = build(settings.builder)
+    builder: CentreBuilder = build(settings.builder, "centres")
     return builder
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Float, Float32, Int64
 
 from centre_builders.artefact import read_manifest
 from centre_builders.embedded import items_bytes, read_items
-from centre_builders.errors import CorruptArtefact, InputError
+from centre_builders.errors import InputError
 from semcentres.indexes import AnyIndex, load_index
 
 if TYPE_CHECKING:
@@ -69,12 +69,7 @@ class Collection:
             )
         # The index verifies all files of the folder before any is parsed.
         index = load_index(place)
-        found = cls(index, read_items(place / ITEMS), read_manifest(place)["about"])
-        if len(found.items) != len(index):
-            raise CorruptArtefact(
-                f"{place} names {len(found.items)} images of {len(index)}; build the index again"
-            )
-        return found
+        return cls(index, read_items(place / ITEMS, len(index)), read_manifest(place)["about"])
 
     def __len__(self) -> int:
         """Return N."""

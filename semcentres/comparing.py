@@ -8,7 +8,6 @@ and the same seeds, each in a run folder of its own. So a stopped comparison goe
 An experiment may bring axes of its own, as Hydra's `hydra.sweeper.params`; a word replaces its.
 """
 
-import json
 import logging
 import re
 import time
@@ -23,6 +22,7 @@ from hydra.errors import HydraException
 
 from centre_builders.artefact import write_file, write_json
 from centre_builders.errors import UsageError
+from centre_builders.json_files import read_json
 from centre_builders.text_cache import nothing_cached
 from semcentres.banks import make_bank
 from semcentres.comparison import COSTS, Comparison, Row
@@ -77,7 +77,7 @@ def _check(config: TrainConfig) -> None:
     """Build what a cell needs, and raise what would stop it."""
     source = find_source(config.data)
     bank = make_bank(config.centres, source.class_names, seed=config.seed, tree=source.parents)
-    objective: Objective = build(config.objective)
+    objective: Objective = build(config.objective, "objective")
     check_temperature(objective.temperature, bank, force=config.force_temperature)
 
 
@@ -109,7 +109,7 @@ def build_seconds(config: TrainConfig) -> float:
             begun = time.monotonic()
             make_bank(config.centres, source.class_names, seed=config.seed, tree=source.parents)
             write_json(kept, {"seconds": time.monotonic() - begun})
-    return float(json.loads(kept.read_text())["seconds"])
+    return float(read_json(kept, "a time")["seconds"])
 
 
 def _read(words: Sequence[str]) -> tuple[Path, dict[str, list[str]], list[str]]:

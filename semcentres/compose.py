@@ -14,8 +14,10 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from centre_builders.errors import InputError, UsageError
+from centre_builders.errors import InputError, UsageError, refused_unless
 from semcentres.settings import SCHEMAS, TrainConfig
+
+MOST_BYTES = 16 << 20  # of a run's configuration, which may hold a hierarchy of the classes
 
 
 def config_folder() -> Path:
@@ -126,9 +128,40 @@ def load_config(path: Path) -> TrainConfig:
     """
     if not path.is_file():
         raise InputError(f"{path.parent} is not a run folder, it has no {path.name}; train first")
-    try:
-        read = yaml.safe_load(path.read_text())
+    with refused_unless(path, "a run's configuration"):
+        if path.stat().st_size > MOST_BYTES:
+            raise ValueError(f"{path.stat().st_size:,} bytes, at most {MOST_BYTES:,} are read")
+        read = yaml.safe_load(path.read_text(encoding="utf-8"))
+        _check_plain(read, set())
         config = OmegaConf.merge(OmegaConf.structured(TrainConfig), read)
         return cast(TrainConfig, OmegaConf.to_object(config))
-    except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
-        raise InputError(f"{path} is not a run's configuration ({error})") from error
+
+
+def _check_plain(node: object, met: set[int]) -> None:
+    """Refuse what `train` never writes, and a stranger may have: aliases and interpolations."""
+    if isinstance(node, dict | list):
+        # A few lines of aliases are a billion entries once they are copied.
+        if id(node) in met:
+            raise ValueError("it uses a YAML alias")
+        met.add(id(node))
+        for item in (*node, *(node.values() if isinstance(node, dict) else ())):
+            _check_plain(item, met)
+    elif isinstance(node, str) and "${" in node:
+        # It would be read from the environment, or from elsewhere in the file.
+        raise ValueError(f"{node!r} is an interpolation")
+
+
+def check_words(words: Sequence[str]) -> None:
+    """Refuse words by which Hydra itself would call what they name, or open a pickle.
+
+    A sweep hands its words to Hydra, which instantiates its own launcher, sweeper and callbacks
+    without `components.build`, finds YAML where it is told to, and has --experimental-rerun.
+
+    Raises:
+        UsageError: a word is of that kind.
+    """
+    for word in words:
+        own = re.match(r"[+~]*hydra\b", word)
+        calls = own and any(part in word for part in ("_target_", "${", "searchpath"))
+        if calls or (word.startswith("-") and word not in ("-m", "--multirun")):
+            raise UsageError(f"{word} is refused: of Hydra a sweep takes choices and numbers only")

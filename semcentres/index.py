@@ -15,8 +15,9 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 
 from centre_builders.artefact import verify_folder, write_folder
-from centre_builders.errors import CorruptArtefact, InputError
+from centre_builders.errors import InputError, refused_unless
 from semcentres.exact_search import EXTRA, nearest, nearest_among
+from semcentres.faiss_files import flat_rows, read_faiss
 from semcentres.neighbours import LONGEST, Exclusion, Neighbours, in_blocks, unit_rows
 
 # Above this size FAISS scores with BLAS, whose last bits depend on where a row stands in its
@@ -118,9 +119,11 @@ class Index:
         """
         about = verify_folder(folder)["about"]
         refuse_stale(folder, about, expect or {})
-        index = cls.build(_read_rows(folder / FILE_NAME))
-        if [len(index), index.dimension] != (shape := about.get("shape")):
-            raise CorruptArtefact(f"{folder} is not of shape {shape}; build it again")
+        flat = read_faiss(folder / FILE_NAME, faiss.IndexFlatIP)
+        with refused_unless(folder, "an index"):
+            index = cls.build(flat_rows(flat))
+            if [len(index), index.dimension] != about["shape"]:
+                raise ValueError(f"it is not of shape {about['shape']}")
         return index
 
     def _top(self, queries: Float32[np.ndarray, "Q D"], k: int) -> Neighbours:
@@ -178,27 +181,3 @@ def refuse_stale(folder: Path, about: Mapping[str, Any], expect: Mapping[str, An
     if stale:
         parts = "; ".join(f"{key} is {about.get(key)!r}, wanted {expect[key]!r}" for key in stale)
         raise InputError(f"{folder} is out of date: {parts}; build the index again")
-
-
-def _read_rows(path: Path) -> Float[np.ndarray, "N D"]:
-    flat = read_faiss(path, faiss.IndexFlatIP)
-    # A tensor where anybody has imported faiss.contrib.torch_utils.
-    return np.asarray(flat.reconstruct_n(0, flat.ntotal))
-
-
-def read_faiss(path: Path, wanted: type[faiss.Index]) -> Any:  # noqa: ANN401
-    """Return the index in a file, never taking more memory than twice the file.
-
-    Raises:
-        CorruptArtefact: it is none, or of another type than wanted.
-    """
-    faiss.set_deserialization_vector_byte_limit(2 * path.stat().st_size)
-    faiss.set_deserialization_loop_limit(1 << 20)
-    try:
-        found = faiss.read_index(str(path))
-    except RuntimeError as error:
-        raise CorruptArtefact(f"{path} is no index; build it again from the embeddings") from error
-    if not isinstance(found, wanted):
-        got, name = type(found).__name__, wanted.__name__
-        raise CorruptArtefact(f"{path} is a {got}, wanted {name}; build again")
-    return found

@@ -17,7 +17,7 @@ from torch import Tensor
 from centre_builders.artefact import MANIFEST, write_folder
 from centre_builders.bank import CentreBank
 from centre_builders.changes import add
-from centre_builders.errors import InputError
+from centre_builders.errors import InputError, refused_unless
 from centre_builders.sealed import load_sealed
 from semcentres.components import build
 from semcentres.embedding import embed
@@ -27,12 +27,19 @@ from semcentres.multi_view import Average, score_views
 from semcentres.prediction import UNCALIBRATED, Calibration, Predictions
 from semcentres.randomness import generator
 from semcentres.views import RandomView
-from semcentres.weights import CENTRES, WEIGHTS, encoder_fingerprint, make_encoder, write_weights
+from semcentres.weights import (
+    CENTRES,
+    WEIGHTS,
+    encoder_fingerprint,
+    restore_encoder,
+    write_weights,
+)
 
 if TYPE_CHECKING:
     from semcentres.collection import Collection, Hits
 
 BLOCK = 1024  # images that are scored at a time
+MOST_SIDE = 1 << 14  # pixels
 
 
 @dataclass(frozen=True)
@@ -66,24 +73,24 @@ class Model:
         if not (place / WEIGHTS).is_file():
             raise InputError(f"{place} holds no {WEIGHTS}; train into it, or name another run_dir")
         tensors, metadata, _ = load_sealed(place / WEIGHTS)
-        about = json.loads(metadata["about"])
+        with refused_unless(place / WEIGHTS, "a model of semcentres"):
+            about = json.loads(metadata["about"])
+            wanted = about["bank"]
         bank = CentreBank.load(place / CENTRES)
-        if bank.fingerprint != about["bank"]:
+        if bank.fingerprint != wanted:
             raise InputError(
                 f"{place / CENTRES} is not the bank that {WEIGHTS} was trained with;"
                 " put the run's own back"
             )
-        encoder = make_encoder(about["encoder"], channels=about["channels"], bank=bank)
-        try:
-            encoder.load_state_dict({name: torch.from_numpy(a) for name, a in tensors.items()})
-        except RuntimeError as error:
-            raise InputError(
-                f"{place / WEIGHTS} does not fit the encoder {about['encoder'].get('_target_')} of"
-                f" this version ({error}); train again, or load it with the version that wrote it"
-            ) from error
-        return cls(
-            encoder.eval(), bank, about, encoder_fingerprint(about["encoder"], tensors), place
-        )
+        with refused_unless(place / WEIGHTS, "a model of semcentres"):
+            sides = about.get("size") or []
+            if not all(isinstance(side, int) and 0 < side <= MOST_SIDE for side in sides):
+                raise ValueError(f"its images have the size {sides}")
+            encoder = restore_encoder(about, tensors, bank)
+            fingerprint = encoder_fingerprint(about["encoder"], tensors)
+            model = cls(encoder.eval(), bank, about, fingerprint, place)
+            _ = model.calibration  # read now, and refused now
+            return model
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -141,7 +148,7 @@ class Model:
         """Return the embeddings of some images in view `number`, 0 being the plain image."""
         if number == 0:
             return torch.from_numpy(self.embed(images, rows))
-        view = None if self.about.get("view") is None else build(self.about["view"])
+        view = None if self.about.get("view") is None else build(self.about["view"], "views")
         if not isinstance(view, RandomView):
             raise InputError(
                 f"this model knows no view that moves images, only the plain one; leave views at 1"

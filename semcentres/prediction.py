@@ -31,6 +31,15 @@ class Calibration:
     calibrated_on: str
     num_images: int
 
+    def __post_init__(self) -> None:
+        """Refuse what no calibration has.
+
+        Raises:
+            ValueError: the temperature is not positive, or the threshold is no number.
+        """
+        if not (0 < self.temperature < math.inf and self.threshold == self.threshold):
+            raise ValueError(f"a calibration of temperature {self.temperature}, {self.threshold}")
+
 
 # Of a model that was saved without one: the seed's formula, and every image is of some class.
 UNCALIBRATED = Calibration(1.0, math.inf, 0.0, "nothing", 0)

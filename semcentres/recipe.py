@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 def find_source(settings: DataSettings) -> Source | FileSource:
     """Return the data that the settings name; image files are listed and not yet read."""
-    source: Source | FileSource = build(settings.source)
+    source: Source | FileSource = build(settings.source, "data")
     names = check_names((*source.class_names, *source.novel_names))
     num = len(source.class_names)
     return replace(source, class_names=names[:num], novel_names=names[num:])

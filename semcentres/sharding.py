@@ -242,4 +242,4 @@ def _finished(folder: Path, number: int, mark: str) -> dict[str, Any] | None:
     except CorruptArtefact as error:
         log.warning("%s; it is embedded again", error)
         return None
-    return done if done is not None and done["mark"] == mark else None
+    return done if done is not None and done.get("mark") == mark else None

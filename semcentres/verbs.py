@@ -1,6 +1,5 @@
 """What the command does, verb by verb, as functions of a checked configuration."""
 
-import json
 import logging
 from dataclasses import asdict, replace
 from functools import partial
@@ -13,6 +12,7 @@ import yaml
 from centre_builders.artefact import write_file
 from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError
+from centre_builders.json_files import read_json
 from semcentres.approximate import check_wanted
 from semcentres.backbones import check_images
 from semcentres.banks import centres as centres  # a verb too
@@ -150,7 +150,7 @@ def evaluate(config: EvaluateConfig, source: Source | None = None) -> tuple[RunF
 def read_results(run: RunFolder) -> Results | None:
     """Return a finished run's results, None where it is not finished."""
     path = run.path / "metrics.json"
-    return json.loads(path.read_text()) if path.exists() else None
+    return read_json(path, "a run's results") if path.exists() else None
 
 
 def _fit(

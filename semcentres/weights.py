@@ -5,7 +5,9 @@ Dimensions: N images, C channels, H by W pixels.
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import asdict
+from functools import partial
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import torch
 from torch import Tensor
 
 from centre_builders.bank import CentreBank
+from centre_builders.errors import InputError
 from centre_builders.sealed import save_sealed
 from semcentres.backbones import LibraryModel
 from semcentres.components import build
@@ -46,11 +49,49 @@ def make_encoder(
     """
     if statistics is None and "weights" in component:
         component = {**component, "weights": None}
-    backbone = build(component)(channels=channels, dimension=bank.dimension)
+    backbone = build(component, "encoder")(channels=channels, dimension=bank.dimension)
     mean, std = statistics or ([0.0] * channels, [1.0] * channels)
     if isinstance(backbone, LibraryModel):
         return backbone.encoder((mean, std))
     return Encoder(backbone, mean=mean, std=std)
+
+
+def restore_encoder(
+    about: Mapping[str, Any], tensors: Mapping[str, np.ndarray], bank: CentreBank
+) -> Encoder:
+    """Return the encoder that was saved.
+
+    Args:
+        about: `encoder`, the component of the backbone, and `channels` of the images.
+        tensors: all that it holds, by name.
+        bank: gives the width.
+
+    Raises:
+        InputError: the component makes another encoder than the tensors are of.
+    """
+    component, given = about["encoder"], {name: array.shape for name, array in tensors.items()}
+    make = partial(make_encoder, component, channels=about["channels"], bank=bank)
+    # Without memory first: a stranger's few bytes may ask for terabytes of layers.
+    with torch.device("meta"), suppress(RuntimeError):  # of timm, some compute while they are made
+        _compare_shapes(component, make(), given)
+    encoder = make()
+    _compare_shapes(component, encoder, given)
+    encoder.load_state_dict({name: torch.from_numpy(array) for name, array in tensors.items()})
+    return encoder
+
+
+def _compare_shapes(
+    component: Mapping[str, Any], encoder: Encoder, given: Mapping[str, tuple[int, ...]]
+) -> None:
+    # Of a number, the files have one of 1.
+    wanted = {name: tuple(v.shape) or (1,) for name, v in encoder.state_dict().items()}
+    wrong = sorted(n for n in wanted.keys() | given.keys() if wanted.get(n) != given.get(n))
+    if wrong:
+        raise InputError(
+            f"{len(wrong)} of its tensors, {wrong[0]!r} first, are not those of the encoder"
+            f" {component.get('_target_')} of this version; train again, or load it with the"
+            " version that wrote it"
+        )
 
 
 def save_model(
