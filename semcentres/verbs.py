@@ -24,12 +24,18 @@ from semcentres.components import build
 from semcentres.compose import load_config
 from semcentres.data.source import ImageSet, Source
 from semcentres.data.split import Split
-from semcentres.data.split_file import check_unchanged, save_split, warn_of_duplicates
+from semcentres.data.split_file import (
+    check_unchanged,
+    in_run_order,
+    save_split,
+    warn_of_duplicates,
+)
 from semcentres.data.stream import Stream
 from semcentres.encoder import Encoder
 from semcentres.finding import search as search
-from semcentres.identity import check_same_config, default_run_dir
+from semcentres.identity import check_force, check_same_config, default_run_dir
 from semcentres.indexing import index as index
+from semcentres.interrupt import seconds_of
 from semcentres.model import Model
 from semcentres.objectives.batch import Objective
 from semcentres.predicting import predict as predict
@@ -67,11 +73,13 @@ def train(config: TrainConfig, source: Source | None = None) -> tuple[RunFolder,
         source: images made in Python, in place of the configuration's.
 
     Raises:
-        Stopped: a signal arrived; what was done is saved.
+        Stopped: a signal arrived or the time is over; what was done is saved.
         InputError: the data, the names, the bank or the run folder do not fit.
     """
     # Before hours are spent, not after.
     check_wanted(config.index, config.index_recall)
+    check_force(config.force)
+    seconds_of(config.max_time)
     if source is not None:
         config = replace(config, data=replace(config.data, source=given(source)))
     found = source or find_source(config.data)
@@ -83,6 +91,7 @@ def train(config: TrainConfig, source: Source | None = None) -> tuple[RunFolder,
         if config.restart:
             run.clear()
         check_same_config(run.path, config)
+        found = in_run_order(run.path, found)
         bank = make_bank(config.centres, found.class_names, seed=config.seed, tree=found.parents)
         check_temperature(objective.temperature, bank, force=config.force_temperature)
         finished = read_results(run)
@@ -91,9 +100,8 @@ def train(config: TrainConfig, source: Source | None = None) -> tuple[RunFolder,
             return run, finished
         # What is wrong with the labels is told before an image is read.
         make_split(config, found)
-        source = read_source(found)
+        source = check_unchanged(run.path, read_source(found), config.force)
         split = make_split(config, source)
-        check_unchanged(run.path, source)
         warn_of_duplicates(source)
         about = {"bank": bank.fingerprint, "data": source.fingerprint}
         write_file(run.path / "config.yaml", yaml.safe_dump(asdict(config)).encode())
@@ -134,8 +142,8 @@ def evaluate(config: EvaluateConfig, source: Source | None = None) -> tuple[RunF
     run = RunFolder(Path(config.run_dir))
     trained = load_config(run.path / "config.yaml")
     bank = None if config.bank is None else CentreBank.load(Path(config.bank))
-    source = source or make_source(trained.data)
-    check_unchanged(run.path, source)
+    check_force(config.force)
+    source = check_unchanged(run.path, source or make_source(trained.data), config.force)
     with run.lock():
         asked = replace(trained, split=config.split)
         return run, _assess_run(run, asked, source, bank, num_views=config.num_views)
@@ -184,7 +192,13 @@ def _fit(
         held, _ = select(source, split, "validation")
         known = labelled_images(source, split)
         score = partial(_validate, held=held, labelled=known, centres=task.centres)
-    return Trainer(task, encoder, objective, loop).fit(run, about=about, evaluate=score)
+    return Trainer(task, encoder, objective, loop).fit(
+        run,
+        about=about,
+        evaluate=score,
+        max_seconds=seconds_of(config.max_time),
+        force=config.force,
+    )
 
 
 def _take_weights(encoder: torch.nn.Module, run_dir: str) -> None:
