@@ -225,9 +225,7 @@ def _temperature(config: CheckConfig, found: Source | FileSource) -> list[str]:
     """Return what is wrong with the objective's temperature under these centres, if anything is."""
     try:
         objective: Objective = build(config.objective)
-        bank = make_bank(
-            config.centres, found.class_names, seed=config.seed, tree=found.parents
-        )
+        bank = make_bank(config.centres, found.class_names, seed=config.seed, tree=found.parents)
         check_temperature(objective.temperature, bank, force=False)
     except InputError as error:
         return [str(error)]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
@@ -10,11 +11,13 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml.events import AliasEvent
 
 from centre_builders.errors import InputError, UsageError
+from semcentres.ranges import check_ranges
 from semcentres.settings import SCHEMAS, TrainConfig
 
 
@@ -39,6 +42,7 @@ def compose_config(verb: str, words: Sequence[str]) -> DictConfig:
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise UsageError(f"{verb} needs {', '.join(f'{key}=...' for key in missing)}")
+    check_ranges(config)
     return config
 
 
@@ -80,9 +84,18 @@ def options(group: str) -> list[str]:
 
 def _explain(verb: str, words: Sequence[str], error: Exception) -> str:
     """Say in one line which word is wrong and what exists in its place."""
+    if isinstance(error, OverrideParseException):
+        reason = str(error).splitlines()[1:2]
+        return (
+            f"{error.override}: this is not key=value ({' '.join(reason)}); close every bracket, and"
+            " put in quotes what holds a space or a comma"
+        )
+    lists = [f.name for f in fields(SCHEMAS[verb]) if str(f.type).startswith("list")]
     for word in words:
         key, _, value = word.partition("=")
         key = key.lstrip("+~")
+        if key in lists and not value.startswith("[") and value != "null":
+            return f"{word}: this is a list; write '{key}=[{value}]'"
         if (config_folder() / key).is_dir() and value not in options(key):
             return f"{word}: no such {key}; there are {', '.join(options(key))}"
         if f"'{key}'" in str(error) or f"override '{key}'" in str(error):
@@ -127,8 +140,14 @@ def load_config(path: Path) -> TrainConfig:
     if not path.is_file():
         raise InputError(f"{path.parent} is not a run folder, it has no {path.name}; train first")
     try:
-        read = yaml.safe_load(path.read_text())
+        text = path.read_text(encoding="utf-8")
+        # It may be a stranger's: ${...} would tell of our environment, aliases grow without end.
+        if "${" in text or any(isinstance(event, AliasEvent) for event in yaml.parse(text)):
+            raise ValueError("it refers to other places, which runs never write")
+        read = yaml.safe_load(text)
         config = OmegaConf.merge(OmegaConf.structured(TrainConfig), read)
         return cast(TrainConfig, OmegaConf.to_object(config))
     except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:
-        raise InputError(f"{path} is not a run's configuration ({error})") from error
+        raise InputError(
+            f"{path} is not a run's configuration ({error}); put the run's own back"
+        ) from error

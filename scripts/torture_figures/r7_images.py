@@ -51,9 +51,7 @@ def run(trials: int, seed: int) -> dict[str, Any]:
     }
 
 
-def faults_of(
-    kinds: list[Kind], pixels: Callable[[Path], np.ndarray] | None = None
-) -> list[str]:
+def faults_of(kinds: list[Kind], pixels: Callable[[Path], np.ndarray] | None = None) -> list[str]:
     """Return what is wrong with how each kind is read: by us as a batch, or one by one."""
     found, said = ours(kinds) if pixels is None else one_by_one(kinds, pixels)
     faults = []

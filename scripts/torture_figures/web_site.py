@@ -91,11 +91,24 @@ def traversals(root: Path) -> list[str]:
         "../", "..%2f", "%2e%2e/", "%2e%2e%2f", "..%252f", "....//", "..\\", "..%5c",
         "%c0%ae%c0%ae/", "..;/", "%uff0e%uff0e/", "..%00/",
     )  # fmt: skip
-    starts = ("/", "/static/", "/static//", "/api/items/", "/api/uploads/", "//", "/api/search?upload=")
+    starts = (
+        "/",
+        "/static/",
+        "/static//",
+        "/api/items/",
+        "/api/uploads/",
+        "//",
+        "/api/search?upload=",
+    )
     ends = ("etc/passwd", str(root / "secret.txt").lstrip("/"), "app.py")
     deep = [start + up * 8 + end for start, up, end in product(starts, ups, ends)]
     flat = [f"/static/{up}app.py" for up in ups]
-    whole = ["file:///etc/passwd", "http://evil.example/", "/static//etc/passwd", "/%2fetc%2fpasswd"]
+    whole = [
+        "file:///etc/passwd",
+        "http://evil.example/",
+        "/static//etc/passwd",
+        "/%2fetc/passwd",
+    ]
     return [*whole, *flat, *deep]
 
 

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MEMORY_SHARE = 0.25  # of the machine's memory, above which images go into a file
-KEPT = 4  # data sets whose pixels stay in the cache; of more, those not used for longest are removed
+KEPT = 4  # data sets whose pixels stay in the cache: those used last
 PIXELS = "pixels.u8"
 # Files whose tasks wait at a time: a million of them would take a gigabyte.
 BLOCK = 1024

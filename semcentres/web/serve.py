@@ -73,5 +73,5 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise UsageError(
-            f"cannot listen at {host}:{port} ({error.strerror}); set another port="
+            f"cannot listen at {host}:{port} ({error.strerror}); set another port= or host="
         ) from error

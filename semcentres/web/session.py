@@ -42,7 +42,7 @@ class Unknown(InputError):
 
 @dataclass(frozen=True)
 class Opened:
-    """An image file that was sent and read: its token, its pixels for the model, and its picture."""
+    """An image that was sent, as it was read: token, pixels for the model, and picture."""
 
     token: str
     image: Tensor
