@@ -87,8 +87,8 @@ def _explain(verb: str, words: Sequence[str], error: Exception) -> str:
     if isinstance(error, OverrideParseException):
         reason = str(error).splitlines()[1:2]
         return (
-            f"{error.override}: this is not key=value ({' '.join(reason)}); close every bracket, and"
-            " put in quotes what holds a space or a comma"
+            f"{error.override}: this is not key=value ({' '.join(reason)}); close every bracket,"
+            " and put in quotes what holds a space or a comma"
         )
     lists = [f.name for f in fields(SCHEMAS[verb]) if str(f.type).startswith("list")]
     for word in words:

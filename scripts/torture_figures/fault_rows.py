@@ -15,6 +15,7 @@ LIST = "data check centres=one_hot data=manifest data.source.size=8"
 ONE_HOT, WORDS = "centres centres=one_hot", "centres centres=word2vec"
 CHANGE = "centres bank={t}/animals.safetensors out={t}/x.safetensors"
 VECTORS = "centres centres=from_file names=[cat,dog] centres.builder.names_path={t}/pair.txt"
+TABLE = "centres centres=from_file names=[cat,dog] centres.builder.path={t}/"
 SEARCH = "search run_dir={t}/run"
 
 
@@ -93,9 +94,9 @@ BANKS = [
     (f"{VECTORS} centres.builder.path={{t}}/zero.npy", 3, "'dog'", "give it"),
     (f"{VECTORS} centres.builder.path={{t}}/inf.npy", 3, "'dog'", "mend"),
     (f"{VECTORS} centres.builder.path={{t}}/same.npy", 3, "'dog'", "apart"),
-    (f"{VECTORS} centres.builder.path={{t}}/nan.csv", 3, "'cat'", "mend"),
-    (f"{VECTORS} centres.builder.path={{t}}/short.csv", 3, "short.csv", "mend"),
-    (f"{VECTORS} centres.builder.path={{t}}/text.csv", 3, "text.csv", "mend"),
+    (f"{TABLE}nan.csv", 3, "'cat'", "mend"),
+    (f"{TABLE}short.csv", 3, "short.csv", "mend"),
+    (f"{TABLE}text.csv", 3, "text.csv", "mend"),
     (f"{WORDS} names=[cat,dog] centres.builder.path={{t}}/words.txt", 3, "words.txt:2", "mend"),
     ("centres centres=hierarchy names=[cat,dog] centres.builder.tree={t}/circle.csv", 3,
      "circle.csv", "circle"),
@@ -106,10 +107,12 @@ BANKS = [
     (f"{ONE_HOT} names=[a,b] centres.dimension=0", 3, "0", "dimension"),
     (f"{ONE_HOT} names=[a,b] centres.dimension=wide", 2, "centres.dimension", "Integer"),
     (f"{WORDS}|names=[cat,feline]|centres.descriptions={{feline: cat}}", 3, "'feline'", "descri"),
-    (f"{WORDS} names=[cat,dog] centres.descriptions=[cat]", 2, "centres.descriptions", "{name: text}"),
+    (f"{WORDS} names=[cat,dog] centres.descriptions=[cat]",
+     2, "centres.descriptions", "{name: text}"),
     (f"{WORDS} names=[cat,dog] centres.whiten=-1", 3, "-1", "above 0"),
     (f"{WORDS} names=[cat,dog] centres.own_axis=2", 3, "2", "(0, 1)"),
-    (f"{WORDS} names=[cat,dog] centres.remove_directions=-1", 2, "remove_directions=-1", "at least 0"),
+    (f"{WORDS} names=[cat,dog] centres.remove_directions=-1",
+     2, "remove_directions=-1", "at least 0"),
     (f"{ONE_HOT} names=[a,b] out={{t}}/pictures", 5, "pictures", "mend"),
     (f"{ONE_HOT} names=[a,b] out=/proc/none/x.safetensors", 5, "/proc/none", "mend"),
     (f"{ONE_HOT} names=[a,b] seed=-1", 2, "seed=-1", "from 0"),
@@ -127,10 +130,14 @@ DATA = [
     (f"{CHECK} data.root={{t}}/pictures data.source.size=0", 3, "size=0", "1 pixel at least"),
     (f"{CHECK} data.root={{t}}/pictures data.source.channels=2", 3, "channels=2", "1 or 3"),
     (f"{CHECK} data.root={{t}}/pictures data.source.test_share=1", 3, "test_share=1", "(0, 1)"),
-    (f"{CHECK} data.root={{t}}/pictures data.source.max_unreadable=1", 3, "max_unreadable=1", "[0, 1)"),
-    (f"{CHECK} data.root={{t}}/pictures data.labels_per_class=9", 3, "'cat'", "data.labels_per_class"),
-    (f"{CHECK} data.root={{t}}/pictures data.labels_per_class=0", 2, "labels_per_class=0", "at least 1"),
-    (f"{CHECK} data.root={{t}}/pictures data.validation=99", 3, "data.validation=99", "leaves none"),
+    (f"{CHECK} data.root={{t}}/pictures data.source.max_unreadable=1",
+     3, "max_unreadable=1", "[0, 1)"),
+    (f"{CHECK} data.root={{t}}/pictures data.labels_per_class=9",
+     3, "'cat'", "data.labels_per_class"),
+    (f"{CHECK} data.root={{t}}/pictures data.labels_per_class=0",
+     2, "labels_per_class=0", "at least 1"),
+    (f"{CHECK} data.root={{t}}/pictures data.validation=99",
+     3, "data.validation=99", "leaves none"),
     (f"{CHECK} data.root={{t}}/pictures objective.temperature=9", 3, "temperature=9", "lower it"),
     (f"{LIST}", 3, "data=manifest", "data.root=FILE"),
     (f"{LIST} data.root={{t}}/gone/list.csv", 3, "list.csv", "mend"),

@@ -3,6 +3,7 @@
 All are made of one small picture that no rotation, mirroring or swap of channels leaves alone.
 """
 
+import io
 import os
 import struct
 import zlib
@@ -36,7 +37,12 @@ class Kind:
 
 def make_kinds(folder: Path) -> list[Kind]:
     """Write all kinds into a folder."""
-    return [*_good(folder), *_large(folder), *_damaged(folder), *_refused(folder)]
+    return [*_good(folder), *_large(folder), *make_bad(folder)]
+
+
+def make_bad(folder: Path) -> list[Kind]:
+    """Write the kinds that must be refused into a folder."""
+    return [*_damaged(folder), *_refused(folder)]
 
 
 def picture() -> np.ndarray:
@@ -153,14 +159,15 @@ def _large(folder: Path) -> list[Kind]:
         ("large_alpha.png", "RGBA", 110), ("large_palette.png", "P", 120),
         ("large.tif", "RGB", 90), ("large.webp", "RGB", 70),
     ):  # fmt: skip
-        image = Image.fromarray(picture()).convert(mode)
+        image = Image.fromarray(picture())
+        image = image.quantize(64) if mode == "P" else image.convert(mode)
+        right = np.asarray(image.convert("RGB"))
         image = image.resize((64 * factor, 48 * factor), Image.Resampling.NEAREST)
         how = {"jpg": {"quality": 95}, "png": {"compress_level": 1}}.get(name[-3:], {})
         how = {"webp": {"method": 0, "quality": 90}, ".tif": {"compression": "tiff_lzw"}}.get(
             name[-4:], how
         )
         image.save(folder / name, **how)
-        right = np.asarray(Image.fromarray(picture()).convert(mode).convert("RGB"))
         kinds.append(Kind(folder / name, square(right), atol=LOSSY))
     return kinds
 
@@ -203,9 +210,9 @@ def _refused(folder: Path) -> list[Kind]:
     level = np.asarray(Image.fromarray(picture()).convert("L"))
     Image.fromarray(level / np.float32(255)).save(bad("float.tif", "mode F"))
     Image.fromarray(level.astype(np.int32) * 70_000).save(bad("int32.tif", "mode I"))
-    Image.fromarray(picture(), "LAB").save(bad("lab.tif", "LAB"))
+    Image.frombytes("LAB", (64, 48), picture().tobytes()).save(bad("lab.tif", "LAB"))
     Image.new("1", (9000, 9000)).save(bad("bomb81.png", "9000x9000 pixels"))
-    Image.new("1", (12_000, 12_000)).save(bad("bomb144.png", "12000x12000 pixels"))
+    Image.new("1", (12_000, 12_000)).save(bad("bomb144.png", "pixels"))
     Image.new("1", (1, 5000)).save(bad("line.png", "1x5000 pixels"))
     wide = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
     tail = chunk(b"IDAT", zlib.compress(b"\0" * 99)) + chunk(b"IEND", b"")
@@ -213,16 +220,18 @@ def _refused(folder: Path) -> list[Kind]:
     bad("bomb2500.png", "pixels", signature + chunk(b"IHDR", wide) + tail)
     nothing = struct.pack(">IIBBBBB", 0, 0, 8, 2, 0, 0, 0)
     bad("nothing.png", "", signature + chunk(b"IHDR", nothing) + tail)
-    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(200 << 20)))
+    text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(20 << 20)))
     bad("text_bomb.png", "", png(picture(), 2, text))
-    bad("bomb.gif", "pixels", b"GIF89a\xff\xff\xff\xff\x00\x00\x00" + bytes(99))
-    jpeg = bytearray((folder / "plain.jpg").read_bytes())
+    bad("bomb.gif", "", b"GIF89a\xff\xff\xff\xff\x00\x00\x00" + bytes(99))
+    file = io.BytesIO()
+    Image.fromarray(picture()).save(file, "JPEG")
+    jpeg = bytearray(file.getvalue())
     at = jpeg.index(b"\xff\xc0") + 5
     jpeg[at : at + 4] = struct.pack(">HH", 65_000, 65_000)
-    bad("bomb.jpg", "65000x65000 pixels", bytes(jpeg))
-    with bad("endless.jpg", "bytes").open("wb") as file:
-        file.write(b"\xff\xd8\xff")
-        file.truncate(3 << 30)  # no block of it is on the disk
+    bad("bomb.jpg", "pixels", bytes(jpeg))
+    with bad("endless.jpg", "bytes").open("wb") as endless:
+        endless.write(b"\xff\xd8\xff")
+        endless.truncate(3 << 30)  # no block of it is on the disk
     bad("nowhere.jpg", "No such file").symlink_to("nowhere")
     bad("device.png", "not an ordinary file").symlink_to("/dev/zero")
     os.mkfifo(bad("pipe.png", "not an ordinary file"))

@@ -31,7 +31,7 @@ def run(trials: int, seed: int) -> dict[str, Any]:
             os.chdir(before)
     return {
         "goal": GOAL,
-        "measured": {"mistakes": len(ROWS), "told as they should be": len(ROWS) - len(missed), "not": missed},
+        "measured": {"mistakes": len(ROWS), "told": len(ROWS) - len(missed), "not": missed},
         "naive": {"numpy, PIL, faiss, gensim: told with name and remedy": naive()},
         "passed": not missed and len(ROWS) >= 60,
     }  # fmt: skip

@@ -35,7 +35,9 @@ def run(trials: int, seed: int) -> dict[str, Any]:
         told, peak = measured_peak(lambda: faults_of(kinds))
         changed = mutate(kinds, Path(place) / "mutated", trials, seed)
         read, refused, wrong = attack(changed)
-        runs = faults_of_runs([kind.path for kind in kinds] + changed, len(kinds))
+        paths = [kind.path for kind in kinds] + changed
+        runs, run_peak = measured_peak(lambda: faults_of_runs(paths, len(kinds)))
+        peak = max(peak, run_peak)
         naive, naive_peak = measured_peak(lambda: faults_of(kinds, naive_pixels))
     told += wrong + runs
     return {

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from semcentres.cli import main
-from torture_figures.image_kinds import make_kinds
+from torture_figures.image_kinds import make_bad
 
 COLOURS = {"red": (200, 30, 30), "green": (30, 160, 40), "blue": (40, 60, 200)}
 TINY = [
@@ -78,8 +78,11 @@ def good_uploads() -> list[bytes]:
 
 def hostile_uploads(folder: Path) -> list[bytes]:
     """Return files that no image reader should be sent, and one that is too long."""
-    kinds = [kind.path for kind in make_kinds(folder) if kind.wanted is None]
-    small = [path for path in kinds if path.is_file() and path.stat().st_size < 8 << 20]
+    small = [
+        path
+        for path in (kind.path for kind in make_bad(folder))
+        if path.is_file() and path.stat().st_size < 8 << 20
+    ]
     large = io.BytesIO()
     Image.new("1", (7000, 7000)).save(large, "PNG")  # allowed, and 6 KB
     return [*(path.read_bytes() for path in small), large.getvalue(), bytes((8 << 20) + 1)]

@@ -33,7 +33,8 @@ MARKUP = [
     f'"><img src=x onerror={HIT}>', f"'><svg/onload={HIT}>", f"</title><script>{HIT}</script>",
     f"<a href=javascript:{HIT}>a</a>", f"javascript:{HIT}", f"<iframe srcdoc='<script>{HIT}'>",
     f"<details open ontoggle={HIT}>", f"${{{HIT}}}", f"{{{{{HIT}}}}}",
-    "<style>*{display:none}</style>", "<base href=//evil.example>", "<!--", "]]>", "%3Cscript%3E", "&lt;img src=x onerror=1&gt;",
+    "<style>*{display:none}</style>", "<base href=//evil.example>", "<!--", "]]>", "%3Cscript%3E",
+    "&lt;img src=x onerror=1&gt;",
 ]  # fmt: skip
 
 
