@@ -102,7 +102,10 @@ class CentreBank:
         row = {name: i for i, name in enumerate(self.names)}
         lacking = [name for name in names if name not in row]
         if lacking:
-            raise InputError(f"the bank has no centre for {', '.join(map(repr, lacking[:20]))}")
+            raise InputError(
+                f"the bank has no centre for {', '.join(map(repr, lacking[:20]))}; it has"
+                f" {', '.join(map(repr, self.names[:20]))}{', …' if len(self.names) > 20 else ''}"
+            )
         return [row[name] for name in names]
 
     def select(self, names: Sequence[str]) -> "CentreBank":
@@ -157,7 +160,9 @@ class CentreBank:
             names, provenance = tuple(described["names"]), described["provenance"]
             return cls(names, tensors["centres"], provenance, tuple(steps))
         except (KeyError, TypeError, json.JSONDecodeError) as error:
-            raise CorruptArtefact(f"{path} is not a bank of centres ({error!r})") from error
+            raise CorruptArtefact(
+                f"{path} is not a bank of centres ({error!r}); build it anew"
+            ) from error
 
     def _described(self) -> str:
         """Return all but the arrays as canonical JSON."""

@@ -57,7 +57,9 @@ def load_sealed(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]
     except OSError as error:
         raise CorruptArtefact(f"{path} cannot be read ({error.strerror or error})") from error
     except SafetensorError as error:
-        raise CorruptArtefact(f"{path} is not a safetensors file ({error})") from error
+        raise CorruptArtefact(
+            f"{path} is not a safetensors file ({error}); make it anew"
+        ) from error
     return tensors, {k: v for k, v in metadata.items() if k != "fingerprint"}, fingerprint
 
 

@@ -153,7 +153,7 @@ def _vector(path: Path, number: int, numbers: list[str]) -> np.ndarray:
     try:
         vector = np.array(numbers, dtype=np.float32)
     except ValueError as error:
-        raise InputError(f"{path}:{number} holds what is no number ({error})") from error
+        raise InputError(f"{path}:{number} holds what is no number ({error}); mend it") from error
     if not np.isfinite(vector).all():
         raise InputError(f"{path}:{number} holds a number that is not finite; mend the line")
     return vector

@@ -93,7 +93,7 @@ FILES: dict[str, str | bytes] = {
     **MANIFESTS,
     "empty.txt": "\n \n", "twice.txt": "cat\ndog\nCat\n", "folded.txt": "sea lion\nsea_lion\n",
     "latin.txt": b"caf\xe9\n", "tab.txt": "cat\n\ta description\n",
-    "zero_width.txt": "cat\ndo\u200bg\n",
+    "zero_width.txt": "cat\ndo\u200bg\n", "turned.txt": "cat\ndo\u202eg\n",
     "header.csv": "klass\ncat\n", "fields.csv": "name,description\ncat,a,b\n",
     "broken.json": '["cat",', "number.json": "7", "typed.json": '["cat", false, null]',
     "keys.json": '[{"label": "cat"}]', "names.yaml": "- no\n- cat\n",

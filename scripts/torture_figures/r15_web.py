@@ -125,18 +125,17 @@ def asks(num: int, seed: int, bad: list[bytes]) -> list[Ask]:
 
 
 def attack(address: str, wanted: list[Ask]) -> Seen:
-    """Let the clients ask everything, each a request at a time on a connection of its own."""
+    """Let the clients ask everything, each a request at a time, on a new connection."""
     seen, todo, lock = Seen(), iter(wanted), threading.Lock()
 
     def client() -> None:
-        connection = http.client.HTTPConnection(address, timeout=60)
         while True:
             with lock:
                 ask = next(todo, None)
             if ask is None:
                 return
             began = time.monotonic()
-            code, fault = answered(connection, ask)
+            code, fault = answered(address, ask)
             with lock:
                 seen.seconds.append(time.monotonic() - began)
                 seen.codes[code] += 1
@@ -150,20 +149,22 @@ def attack(address: str, wanted: list[Ask]) -> Seen:
     return seen
 
 
-def answered(connection: http.client.HTTPConnection, ask: Ask) -> tuple[int, str]:
+def answered(address: str, ask: Ask) -> tuple[int, str]:
     """Return the code of an answer, and what went wrong beside."""
     method, path, body = ask
+    connection = http.client.HTTPConnection(address, timeout=60)
     kind = {"Content-Type": "application/json" if path == "/api/classes" else "image/png"}
     try:
         connection.request(method, path, body, kind if body else {})
         answer = connection.getresponse()
         answer.read()
+        return answer.status, ""
     except (OSError, http.client.HTTPException) as error:
-        connection.close()
         # What is too long may be cut off before it is all sent.
         cut = body is not None and len(body) > 8 << 20 and isinstance(error, ConnectionError)
         return (413, "") if cut else (0, f"{method} {path}: {error!r}")
-    return answer.status, ""
+    finally:
+        connection.close()
 
 
 def ways_out(folder: Path, seed: int) -> list[str]:

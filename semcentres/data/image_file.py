@@ -91,7 +91,7 @@ def check_pixels(width: int, height: int) -> None:
     if width * height > MAX_PIXELS:
         raise ValueError(f"{width}x{height} pixels, {MAX_PIXELS:,} at most")
     if max(width, height) > MAX_ASPECT * min(width, height):
-        raise ValueError(f"{width}x{height} pixels, the longer side is at most {MAX_ASPECT} times")
+        raise ValueError(f"{width}x{height} pixels, one side above {MAX_ASPECT} times the other")
 
 
 def square(
