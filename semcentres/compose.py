@@ -100,7 +100,9 @@ def _explain(verb: str, words: Sequence[str], error: Exception) -> str:
             return f"{word}: no such {key}; there are {', '.join(options(key))}"
         if f"'{key}'" in str(error) or f"override '{key}'" in str(error):
             return f"{word}: no key {key}{_existing(verb, words, key)}"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # What is wrong with a value is said by what Hydra's error was made from.
+    whole = f"{error}\n{error.__cause__ or ''}"
+    lines = [line.strip() for line in whole.splitlines() if line.strip()]
     return re.sub(r"\s+", " ", "; ".join(lines[:2]))
 
 

@@ -27,7 +27,7 @@ def prepare(folder: Path) -> None:
     train = f"train {SMALL} force_temperature=true data.root={folder / 'pictures'}"
     for words in (
         f"centres centres=word2vec names=[cat,dog] out={folder / 'animals.safetensors'}",
-        f"centres centres=one_hot names=[a,b,c,d,e,f,g] out={folder / 'seven.safetensors'}",
+        f"centres centres=one_hot data=mnist_5k centres.dimension=10 out={folder}/ten.safetensors",
         f"{train.replace('one_hot', 'word2vec')} run_dir={folder / 'run'}",
         f"embed run_dir={folder / 'run'} out={folder / 'embeddings'}",
     ):

@@ -228,6 +228,11 @@ def _refused(folder: Path) -> list[Kind]:
     at = jpeg.index(b"\xff\xc0") + 5
     jpeg[at : at + 4] = struct.pack(">HH", 65_000, 65_000)
     bad("bomb.jpg", "pixels", bytes(jpeg))
+    file = io.BytesIO()
+    Image.fromarray(picture()).save(file, "JPEG", progressive=True)
+    scans = file.getvalue()[:-2]
+    last = scans[scans.rindex(b"\xff\xda") :]
+    bad("scans.jpg", "scans", scans + 5000 * last + b"\xff\xd9")
     with bad("endless.jpg", "bytes").open("wb") as endless:
         endless.write(b"\xff\xd8\xff")
         endless.truncate(3 << 30)  # no block of it is on the disk

@@ -23,6 +23,7 @@ LARGE = 4_000_000  # pixels, above which an image is reduced strip by strip
 STRIP = 1_000_000  # pixels of a strip
 # A WebP is decoded whole into two canvases and a copy of one: three times what others take.
 WEBP_PIXELS = MAX_PIXELS // 3
+MAX_SCANS, START_OF_SCAN = 100, b"\xff\xda"
 MODES = {1: "L", 3: "RGB"}  # channels to Pillow's name
 ORIENTATION = 0x0112  # of EXIF
 
@@ -46,6 +47,8 @@ def load_image(
                 raise ValueError(
                     f"{image.width}x{image.height} pixels, {WEBP_PIXELS:,} at most in WebP"
                 )
+            if image.format == "JPEG":
+                check_scans(path.read_bytes())
             with decoding(image.width * image.height):
                 return square(image, size, channels)
     # Not a list of errors: damaged files lead decoders to nearly every kind there is.
@@ -92,6 +95,19 @@ def check_pixels(width: int, height: int) -> None:
         raise ValueError(f"{width}x{height} pixels, {MAX_PIXELS:,} at most")
     if max(width, height) > MAX_ASPECT * min(width, height):
         raise ValueError(f"{width}x{height} pixels, one side above {MAX_ASPECT} times the other")
+
+
+def check_scans(data: bytes) -> None:
+    """Refuse a JPEG of more passes over its pixels than any camera or program makes.
+
+    A few bytes are enough for a pass, so that some megabytes could be decoded for days.
+
+    Raises:
+        ValueError: it has more than `MAX_SCANS`.
+    """
+    scans = data.count(START_OF_SCAN)
+    if scans > MAX_SCANS:
+        raise ValueError(f"a JPEG of {scans} scans, {MAX_SCANS} at most")
 
 
 def square(

@@ -22,7 +22,7 @@ from PIL import Image, ImageOps
 from simplejpeg import decode_jpeg, decode_jpeg_header
 from torch import Tensor
 
-from semcentres.data.image_file import check_file, check_pixels, load_image
+from semcentres.data.image_file import check_file, check_pixels, check_scans, load_image
 from semcentres.data.room import decoding
 
 # Files that one task decodes: few enough to share a batch evenly, enough to pay for the task.
@@ -123,6 +123,7 @@ def decode(path: Path, size: int, channels: int = 3) -> UInt8[Tensor, "{channels
 def _jpeg(data: bytes, size: int, channels: int) -> UInt8[np.ndarray, "{size} {size} {channels}"]:
     height, width, colours, _ = decode_jpeg_header(data)
     check_pixels(width, height)
+    check_scans(data)
     if colours not in ("YCbCr", "Gray"):
         raise ValueError(f"a JPEG of {colours}")
     with decoding(height * width):
