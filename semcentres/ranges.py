@@ -26,6 +26,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "encoder.width": (1, inf),
     "close": (0, 180),
     "threshold": (-1, 1),
+    "num_views": (1, inf),
     "num_images": (2, inf),
     "tolerance": (0, inf),
     "port": (0, 65_535),
@@ -33,6 +34,7 @@ RANGES: dict[str, tuple[float, float]] = {
 
 CHOICES = {
     "split": ("train", "test", "validation"),
+    "trainer.learn": ("all", "last"),
     "trainer.device": ("auto", "cpu", "cuda", "gpu", "mps"),
     "trainer.precision": (
         "auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true",

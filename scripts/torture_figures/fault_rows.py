@@ -1,15 +1,17 @@
 """Mistakes that people make at the command line, and what the one line about each must hold.
 
 A row is the command's words, the exit code, what names the culprit, and what says the remedy. `{t}`
-is the folder that `fault_world.prepare` makes; a | parts words that hold spaces.
+is the folder that `fault_world.prepare` makes, `{new}` one that is not there; a | parts words that
+hold spaces.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from zlib import crc32
 
 from torture_figures.fault_world import SMALL
 
-TRAIN = f"train {SMALL} data.root={{t}}/pictures run_dir={{t}}/new"
+TRAIN = f"train {SMALL} data.root={{t}}/pictures run_dir={{new}}"
 CHECK = "data check centres=one_hot data.source.size=8"
 LIST = "data check centres=one_hot data=manifest data.source.size=8"
 ONE_HOT, WORDS = "centres centres=one_hot", "centres centres=word2vec"
@@ -31,7 +33,10 @@ class Fault:
     def arguments(self, folder: Path) -> list[str]:
         """Return the words, with the places filled in."""
         plain, *spaced = self.words.split("|")
-        return [word.replace("{t}", str(folder)) for word in (*plain.split(), *spaced)]
+        # A run folder of its own each, since what fails late leaves its settings there.
+        new = str(folder / f"new-{crc32(self.words.encode())}")
+        filled = [word.replace("{new}", new) for word in (*plain.split(), *spaced)]
+        return [word.replace("{t}", str(folder)) for word in filled]
 
 
 NAMES = [

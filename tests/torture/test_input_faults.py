@@ -24,8 +24,9 @@ def test_mistake_is_told_with_name_and_remedy(
 
 
 def test_mistakes_leave_nothing_behind(world: Path) -> None:
-    """Runs after the rows: none of them has made a run, an index or a bank."""
-    assert not [name for name in ("new", "i", "x.safetensors", "runs") if (world / name).exists()]
+    """Runs after the rows: none of them has made a model, an index or a bank."""
+    assert not [name for name in ("i", "x.safetensors", "runs") if (world / name).exists()]
+    assert not list(world.glob("new-*/model.safetensors"))
 
 
 def test_catalogue_is_as_large_as_asked() -> None:
