@@ -102,7 +102,10 @@ class CentreBank:
         row = {name: i for i, name in enumerate(self.names)}
         lacking = [name for name in names if name not in row]
         if lacking:
-            raise InputError(f"the bank has no centre for {', '.join(map(repr, lacking[:20]))}")
+            raise InputError(
+                f"the bank has no centre for {', '.join(map(repr, lacking[:20]))}; it has"
+                f" {', '.join(map(repr, self.names[:20]))}{', …' if len(self.names) > 20 else ''}"
+            )
         return [row[name] for name in names]
 
     def select(self, names: Sequence[str]) -> "CentreBank":

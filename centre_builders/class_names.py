@@ -115,6 +115,11 @@ def _entries(source: str | Path) -> Iterator[_Entry]:
     path = Path(source).expanduser()
     if path.is_dir():
         return _folder(path)
+    if path.suffix.lower() in (".yaml", ".yml"):
+        raise InputError(
+            f"{path} is YAML, where names such as no, on and 012 are none; give them as .txt (one a"
+            " line), .csv or .json"
+        )
     readers = {".csv": _csv, ".json": _json}
     return readers.get(path.suffix.lower(), _lines)(path, _text_of(path))
 

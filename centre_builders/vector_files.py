@@ -66,7 +66,9 @@ def _read_csv(path: Path) -> tuple[Sequence[str], np.ndarray]:
                 # A header has no number at all; a row with one has a slip of the pen.
                 if number == 1 and not any(map(_is_number, row[1:])):
                     continue
-                raise InputError(f"{path}:{number} holds what is no number ({error})") from error
+                raise InputError(
+                    f"{path}:{number} holds what is no number ({error}); mend it"
+                ) from error
             if rows and len(values) != len(rows[0]):
                 raise InputError(
                     f"{path}:{number} has {len(values)} numbers, wanted {len(rows[0])}; mend it"

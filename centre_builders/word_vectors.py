@@ -145,7 +145,7 @@ def _vector(path: Path, number: int, numbers: list[str]) -> np.ndarray:
         with np.errstate(over="ignore"):  # it becomes inf, which is refused below
             vector = np.array(numbers, dtype=np.float32)
     except ValueError as error:
-        raise InputError(f"{path}:{number} holds what is no number ({error})") from error
+        raise InputError(f"{path}:{number} holds what is no number ({error}); mend it") from error
     if not np.isfinite(vector).all():
         raise InputError(f"{path}:{number} holds a number that is not finite; mend the line")
     return vector

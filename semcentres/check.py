@@ -7,24 +7,26 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from hashlib import file_digest
+from pathlib import Path
 from statistics import median
 from typing import Any
 
 from PIL import Image
 
-from centre_builders.artefact import write_json
+from centre_builders.artefact import describe_file, write_json
 from centre_builders.class_names import ClassNames
 from centre_builders.errors import InputError
 from centre_builders.findings import Finding, Severity
 from semcentres.banks import audit_names, make_bank
+from semcentres.components import build
 from semcentres.data.decoded import in_threads
 from semcentres.data.files import FileSource
 from semcentres.data.image_file import FORMATS, MODES
 from semcentres.data.source import UNLABELLED, Source
 from semcentres.data.split import split_labels
 from semcentres.data.stored import decode
-from semcentres.recipe import find_source
+from semcentres.objectives.batch import Objective
+from semcentres.recipe import check_temperature, find_source
 from semcentres.settings import CentresSettings, CheckConfig, DataSettings
 
 NO_CLASS = "(unlabelled)"
@@ -42,6 +44,7 @@ class Seen:
         content: hash of the file, or of the pixels where there is none.
         size: width and height in pixels; None where it cannot be read.
         mode: Pillow's name for the kind of pixels.
+        animated: whether the file holds further frames or pages, which are not taken.
         error: why it cannot be read.
     """
 
@@ -51,6 +54,7 @@ class Seen:
     content: str = ""
     size: tuple[int, int] | None = None
     mode: str = ""
+    animated: bool = False
     error: str | None = None
 
 
@@ -63,10 +67,12 @@ class DataCheck:
         origin: where it is.
         counts: class to split to number of images; unlabelled ones are the class `NO_CLASS`.
         unreadable: id of each unreadable file, and why.
+        ignored: suffix to number of the files that are no images by their names.
         duplicates: ids of equal content that are in more than one split.
         widths: smallest, median and largest, in pixels.
         heights: likewise.
         modes: Pillow's name of a kind of pixels, and how many images are of it.
+        animated: files that hold further frames or pages; the first one is taken.
         findings: of the class names under the chosen builder.
         problems: in a line each, what must be mended before training; none means that it may begin.
     """
@@ -75,10 +81,12 @@ class DataCheck:
     origin: str
     counts: Mapping[str, Mapping[str, int]]
     unreadable: Mapping[str, str]
+    ignored: Mapping[str, int]
     duplicates: Sequence[Sequence[str]]
     widths: Sequence[int]
     heights: Sequence[int]
     modes: Mapping[str, int]
+    animated: int
     findings: Sequence[Finding]
     problems: Sequence[str]
 
@@ -98,9 +106,14 @@ def check_data(config: CheckConfig) -> DataCheck:
     unreadable = {one.id: one.error for one in seen if one.error}
     duplicates = _duplicates(seen)
     findings, problems = _names(config.centres, found, config.seed)
+    problems += [] if problems else _temperature(config, found)
     problems += _labels(config.data, found, config.seed)
-    if unreadable:
-        problems.append(f"unreadable files: {len(unreadable)}")
+    allowed = found.max_unreadable if isinstance(found, FileSource) else 0.0
+    if len(unreadable) > allowed * len(seen):
+        problems.append(
+            f"unreadable files: {len(unreadable)} of {len(seen)}, more than"
+            f" data.source.max_unreadable={allowed:g} of them"
+        )
     if duplicates:
         problems.append(f"images in more than one split: {len(duplicates)}")
     sizes = [one.size for one in seen if one.size]
@@ -109,10 +122,12 @@ def check_data(config: CheckConfig) -> DataCheck:
         found.origin,
         _counts(seen, found.class_names),
         unreadable,
+        found.ignored if isinstance(found, FileSource) else {},
         duplicates,
         _spread([width for width, _ in sizes]),
         _spread([height for _, height in sizes]),
         dict(Counter(one.mode for one in seen if one.mode).most_common()),
+        sum(one.animated for one in seen),
         findings,
         problems,
     )
@@ -129,15 +144,23 @@ def _look_at_files(found: FileSource) -> list[Seen]:
         file, split = files[row]
         known = partial(Seen, file.id, split, _class(found.class_names, file.label))
         try:
-            with file.path.open("rb") as opened:
-                content = file_digest(opened, "sha256").hexdigest()
             decode(file.path, found.size, found.channels)
-            with Image.open(file.path, formats=FORMATS) as image:
-                return known(content, image.size, image.mode)
-        except (InputError, OSError) as error:
+            content = describe_file(file.path)["sha256"]
+        except InputError as error:
             return known(error=str(error))
+        return known(content, *_kind(file.path))
 
     return list(in_threads(look, len(files), "images read"))
+
+
+def _kind(path: Path) -> tuple[tuple[int, int] | None, str, bool]:
+    """Return size, mode and whether there are further frames, as far as Pillow can tell."""
+    try:
+        with Image.open(path, formats=FORMATS) as image:
+            return image.size, image.mode, getattr(image, "is_animated", False)
+    except Exception:
+        # The other decoder has read it.
+        return None, "", False
 
 
 def _look_at_images(found: Source) -> list[Seen]:
@@ -196,6 +219,17 @@ def _names(
         return (), [str(error)]
     faults = [finding for finding in audit.findings if finding.severity is Severity.FAULT]
     return audit.findings, [finding.message for finding in faults]
+
+
+def _temperature(config: CheckConfig, found: Source | FileSource) -> list[str]:
+    """Return what is wrong with the objective's temperature under these centres, if anything is."""
+    try:
+        objective: Objective = build(config.objective)
+        bank = make_bank(config.centres, found.class_names, seed=config.seed, tree=found.parents)
+        check_temperature(objective.temperature, bank, force=False)
+    except InputError as error:
+        return [str(error)]
+    return []
 
 
 def _labels(settings: DataSettings, found: Source | FileSource, seed: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from dataclasses import fields
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
@@ -10,11 +11,12 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from centre_builders.errors import InputError, UsageError, refused_unless
+from semcentres.ranges import check_ranges
 from semcentres.settings import SCHEMAS, TrainConfig
 
 MOST_BYTES = 16 << 20  # of a run's configuration, which may hold a hierarchy of the classes
@@ -41,6 +43,7 @@ def compose_config(verb: str, words: Sequence[str]) -> DictConfig:
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise UsageError(f"{verb} needs {', '.join(f'{key}=...' for key in missing)}")
+    check_ranges(config)
     return config
 
 
@@ -82,14 +85,25 @@ def options(group: str) -> list[str]:
 
 def _explain(verb: str, words: Sequence[str], error: Exception) -> str:
     """Say in one line which word is wrong and what exists in its place."""
+    if isinstance(error, OverrideParseException):
+        reason = str(error).splitlines()[1:2]
+        return (
+            f"{error.override}: this is not key=value ({' '.join(reason)}); close every bracket,"
+            " and put in quotes what holds a space or a comma"
+        )
+    lists = [f.name for f in fields(SCHEMAS[verb]) if str(f.type).startswith("list")]
     for word in words:
         key, _, value = word.partition("=")
         key = key.lstrip("+~")
+        if key in lists and not value.startswith("[") and value != "null":
+            return f"{word}: this is a list; write '{key}=[{value}]'"
         if (config_folder() / key).is_dir() and value not in options(key):
             return f"{word}: no such {key}; there are {', '.join(options(key))}"
         if f"'{key}'" in str(error) or f"override '{key}'" in str(error):
             return f"{word}: no key {key}{_existing(verb, words, key)}"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    # What is wrong with a value is said by what Hydra's error was made from.
+    whole = f"{error}\n{error.__cause__ or ''}"
+    lines = [line.strip() for line in whole.splitlines() if line.strip()]
     return re.sub(r"\s+", " ", "; ".join(lines[:2]))
 
 

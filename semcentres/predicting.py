@@ -76,7 +76,7 @@ def predict(config: PredictConfig) -> Predicted:
         bad += faults
         rows += rows_of(ids, found)
     if not rows:
-        raise InputError(f"none of the {len(bad)} images can be read; see above")
+        raise InputError(f"none of {len(bad)} images can be read; the first one: {bad[0]}")
     file = None if config.out in (None, form) else Path(str(config.out))
     if form is not None:
         text = to_csv(rows) if form == "csv" else to_jsonl(rows)

@@ -168,6 +168,7 @@ class CheckConfig:
 
     data: DataSettings = field(default_factory=DataSettings)
     centres: CentresSettings = field(default_factory=CentresSettings)
+    objective: Any = MISSING  # component, as of train: its temperature must be safe
     seed: int = 0
     out: str | None = None  # JSON file to write what was found to
 

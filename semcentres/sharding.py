@@ -141,7 +141,7 @@ def write_parts(
             bad += done["faults"]
             progress.show(part.stop, {})
     if len(bad) == len(images):
-        raise InputError(f"none of the {len(images)} images can be read; see above")
+        raise InputError(f"none of {len(images)} images can be read; the first one: {bad[0]}")
     return Written(folder, complete(folder, about, len(starts)), bad)
 
 

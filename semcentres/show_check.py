@@ -33,6 +33,8 @@ def show(found: DataCheck) -> None:
     kinds = [f"{mode} {num:,}{_told(mode)}" for mode, num in found.modes.items()]
     if kinds:
         console.print(literal(f"modes      {', '.join(kinds)}"), soft_wrap=True)
+    if found.animated:
+        console.print(f"animated   {found.animated:,}, of which the first frame is taken")
     _print_lines(console, "unreadable", list(found.unreadable.values()))
     _print_lines(console, "in more than one split", [" = ".join(ids) for ids in found.duplicates])
     print_findings(console, found.findings)

@@ -98,8 +98,10 @@ def train(config: TrainConfig, source: Source | None = None) -> tuple[RunFolder,
         if finished is not None:
             log.info("%s is finished; restart=true trains it again", run.path)
             return run, finished
-        split = make_split(config, found)
+        # What is wrong with the labels is told before an image is read.
+        make_split(config, found)
         source = check_unchanged(run.path, read_source(found), config.force)
+        split = make_split(config, source)
         warn_of_duplicates(source)
         about = {"bank": bank.fingerprint, "data": source.fingerprint}
         write_file(run.path / "config.yaml", yaml.safe_dump(asdict(config)).encode())

@@ -3,8 +3,8 @@
 Dimensions: N images, K classes.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from centre_builders.errors import InputError
-from semcentres.data.decoded import decoded
+from semcentres.data.decoded import Decoded, decoded
 from semcentres.data.image_file import MODES
 from semcentres.data.source import ImageSet, Source
 from semcentres.randomness import generator
@@ -47,9 +47,11 @@ class FileSource:
         origin: where the files were found.
         size: side in pixels of the squares that are made of them, at least 1.
         channels: 1 (grey) or 3 (RGB).
+        max_unreadable: share of the files that may be unreadable, and are left out, in [0, 1).
+        ignored: suffix to number of the files beside them that are no images by their names.
 
     Raises:
-        InputError: `size` or `channels` is none of these, or a split is empty.
+        InputError: an option is out of its range, or a split is empty.
     """
 
     name: str
@@ -60,6 +62,8 @@ class FileSource:
     origin: str = ""
     size: int = 32
     channels: int = 3
+    max_unreadable: float = 0.0
+    ignored: Mapping[str, int] = field(default_factory=dict)
     novel_names: tuple[str, ...] = ()
     parents: None = None
 
@@ -70,6 +74,8 @@ class FileSource:
                 f"size={self.size}, channels={self.channels}: wanted 1 pixel at least, and 1 or 3"
                 " channels; set data.source.size and data.source.channels"
             )
+        if not 0 <= self.max_unreadable < 1:
+            raise InputError(f"data.source.max_unreadable={self.max_unreadable} must be in [0, 1)")
         for split, files in (("training", self.train), ("test", self.test)):
             if not files:
                 raise InputError(f"{self.name}: no {split} images in {self.origin}")
@@ -85,21 +91,35 @@ class FileSource:
         return _labels((*self.train, *self.validation))
 
     def read(self) -> Source:
-        """Return the data set with its pixels.
+        """Return the data set with its pixels, without the files that are not readable images.
 
         Raises:
-            InputError: a file is not a readable image; each is logged with the reason.
+            InputError: they are too many, or are all files of a split; each is logged with the
+                reason.
         """
-        train = (*self.train, *self.validation)
-        files = (*train, *self.test)
-        images, on_disk = decoded(
-            [file.path for file in files], size=self.size, channels=self.channels
+        files = (*self.train, *self.validation, *self.test)
+        found = decoded(
+            [file.path for file in files],
+            size=self.size,
+            channels=self.channels,
+            max_unreadable=self.max_unreadable,
         )
+        return self._without({files[row] for row in found.bad})._of(found)
+
+    def _without(self, bad: set[ImageFile]) -> "FileSource":
+        def left(files: tuple[ImageFile, ...]) -> tuple[ImageFile, ...]:
+            return tuple(file for file in files if file not in bad)
+
+        splits = {"train": self.train, "validation": self.validation, "test": self.test}
+        return replace(self, **{split: left(files) for split, files in splits.items()})
+
+    def _of(self, found: Decoded) -> Source:
+        train, on_disk = (*self.train, *self.validation), found.on_disk
         return Source(
             self.name,
             self.class_names,
-            _image_set(images[: len(train)], train, on_disk),
-            _image_set(images[len(train) :], self.test, on_disk),
+            _image_set(found.images[: len(train)], train, on_disk),
+            _image_set(found.images[len(train) :], self.test, on_disk),
             origin=self.origin,
             num_validation=self.num_validation,
         )

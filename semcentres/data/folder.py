@@ -9,12 +9,12 @@ How they lie says what they are:
                                                                    unlabelled/  …
 """
 
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
 
 from centre_builders.errors import InputError
 from semcentres.data.files import FileSource, ImageFile, hold_out
-from semcentres.data.image_file import SUFFIXES
+from semcentres.data.found import find_below, warn_of_ignored
 from semcentres.data.image_file import load_image as load_image
 from semcentres.data.source import UNLABELLED
 
@@ -28,6 +28,7 @@ def folder(
     size: int = 32,
     channels: int = 3,
     test_share: float = 0.2,
+    max_unreadable: float = 0.01,
     seed: int = 0,
 ) -> FileSource:
     """Return the image files below `root`; nothing of them is read yet.
@@ -41,6 +42,7 @@ def folder(
         size: side in pixels; images are cropped to a centred square and resized.
         channels: 1 (grey) or 3 (RGB).
         test_share: share of each class's images that is held out, in (0, 1).
+        max_unreadable: share of the files that may be unreadable, and are left out, in [0, 1).
         seed: of the choice of held-out images.
 
     Raises:
@@ -54,12 +56,16 @@ def folder(
     base = Path(root).expanduser()
     splits = _splits(base)
     classes = sorted(place.name for place in _class_folders(splits["train"]))
-    files = {split: _labelled(base, place, classes) for split, place in splits.items()}
+    ignored: Counter[str] = Counter()
+    files = {split: _labelled(base, place, classes, ignored) for split, place in splits.items()}
+    places = dict.fromkeys([base / UNLABELLED_FOLDER, splits["train"] / UNLABELLED_FOLDER])
+    unlabelled = [file for place in places for file in _files(base, place, UNLABELLED, ignored)]
+    # Before a class is found empty because of it.
+    warn_of_ignored(base, ignored)
     train, test = files["train"], files.get("test", [])
     if "test" not in splits:
         train, test = hold_out(train, classes, share=test_share, seed=seed)
-    places = dict.fromkeys([base / UNLABELLED_FOLDER, splits["train"] / UNLABELLED_FOLDER])
-    train += [file for place in places for file in _files(base, place, UNLABELLED)]
+    train += unlabelled
     return FileSource(
         base.name,
         tuple(classes),
@@ -69,6 +75,8 @@ def folder(
         origin=str(base),
         size=size,
         channels=channels,
+        max_unreadable=max_unreadable,
+        ignored=ignored,
     )
 
 
@@ -97,18 +105,19 @@ def _class_folders(place: Path) -> list[Path]:
     return classes
 
 
-def _labelled(base: Path, split: Path, classes: list[str]) -> list[ImageFile]:
+def _labelled(
+    base: Path, split: Path, classes: list[str], ignored: Counter[str]
+) -> list[ImageFile]:
     places = _class_folders(split)
     strange = [place for place in places if place.name not in classes]
     if strange:
         raise InputError(
             f"{strange[0]} is a class that is not trained; move it below train/, or remove it"
         )
-    return [file for p in places for file in _files(base, p, classes.index(p.name))]
+    return [file for p in places for file in _files(base, p, classes.index(p.name), ignored)]
 
 
-def _files(base: Path, place: Path, label: int) -> Iterator[ImageFile]:
-    for path in sorted(place.rglob("*")):
-        # A link to nowhere is no file: it is listed, so that it is told as unreadable.
-        if path.suffix.lower() in SUFFIXES and not path.is_dir():
-            yield ImageFile(path, path.relative_to(base).as_posix(), label)
+def _files(base: Path, place: Path, label: int, ignored: Counter[str]) -> list[ImageFile]:
+    found, others = find_below(place)
+    ignored += others
+    return [ImageFile(path, path.relative_to(base).as_posix(), label) for path in found]

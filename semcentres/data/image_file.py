@@ -1,5 +1,10 @@
-"""One image file to one square of bytes: upright, 8 bits, 1 or 3 channels, nothing hidden."""
+"""One image file to one square of bytes: upright, 8 bits, 1 or 3 channels, nothing hidden.
 
+A file may be anybody's. So bytes, pixels and proportions are looked at before a pixel is read, only
+decoders of known formats are asked, and whatever they raise becomes one line that names the file.
+"""
+
+import stat
 from pathlib import Path
 
 import numpy as np
@@ -7,13 +12,20 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from centre_builders.errors import InputError
+from semcentres.data.room import decoding
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF")
 MAX_PIXELS = 50_000_000
+MAX_BYTES = 4 * MAX_PIXELS  # as many as 32 bits a pixel without compression
+MAX_ASPECT = 50  # longer side to shorter; of such an image the square shows next to nothing
+LARGE = 4_000_000  # pixels, above which an image is reduced strip by strip
+STRIP = 1_000_000  # pixels of a strip
+# A WebP is decoded whole into two canvases and a copy of one: three times what others take.
+WEBP_PIXELS = MAX_PIXELS // 3
+MAX_SCANS, START_OF_SCAN = 100, b"\xff\xda"
 MODES = {1: "L", 3: "RGB"}  # channels to Pillow's name
-# What Pillow raises for a file that is no image, is cut off, or would fill the memory.
-UNREADABLE = (OSError, ValueError, SyntaxError, Image.DecompressionBombError)
+ORIENTATION = 0x0112  # of EXIF
 
 
 def load_image(
@@ -28,28 +40,74 @@ def load_image(
         InputError: the file is not an image of a known format, is damaged, or is too large.
     """
     try:
+        check_file(path)
         with Image.open(path, formats=FORMATS) as image:
             check_pixels(*image.size)
-            return square(image, size, channels)
-    except UNREADABLE as error:
+            if image.format == "WEBP" and image.width * image.height > WEBP_PIXELS:
+                raise ValueError(
+                    f"{image.width}x{image.height} pixels, {WEBP_PIXELS:,} at most in WebP"
+                )
+            if image.format == "JPEG":
+                check_scans(path.read_bytes())
+            with decoding(image.width * image.height):
+                return square(image, size, channels)
+    # Not a list of errors: damaged files lead decoders to nearly every kind there is.
+    except Exception as error:
         raise unreadable(path, error) from error
 
 
 def unreadable(path: Path, error: Exception) -> InputError:
     """Return the error that names a file and what is wrong with it."""
-    # Pillow's text repeats the path, some of it the memory address of the open file.
-    reason = "no image of a known format" if "cannot identify" in str(error) else error
+    reason = str(error)
+    if "cannot identify" in reason:
+        # Pillow's text repeats the path, some of it the memory address of the open file.
+        reason = "no image of a known format"
+    elif isinstance(error, OSError) and error.strerror:
+        reason = error.strerror
+    elif not isinstance(error, OSError | ValueError | SyntaxError):
+        reason = f"{type(error).__name__}: {reason}"
     return InputError(f"{path} is not a readable image ({reason}); mend or remove it")
 
 
-def check_pixels(width: int, height: int) -> None:
-    """Refuse an image that would take too much memory; its pixels are not yet read.
+def check_file(path: Path) -> None:
+    """Refuse what must not be opened: a pipe would be waited for, a device never ends.
 
     Raises:
-        ValueError: it has more than `MAX_PIXELS`.
+        ValueError: it is not a file, is empty, or has more than `MAX_BYTES`.
+        OSError: it is not there, or may not be looked at.
+    """
+    about = path.stat()
+    if not stat.S_ISREG(about.st_mode):
+        raise ValueError("not an ordinary file")
+    if not about.st_size:
+        raise ValueError("empty")
+    if about.st_size > MAX_BYTES:
+        raise ValueError(f"{about.st_size:,} bytes, {MAX_BYTES:,} at most")
+
+
+def check_pixels(width: int, height: int) -> None:
+    """Refuse an image that would take too much memory, or is a line; its pixels are not yet read.
+
+    Raises:
+        ValueError: it has more than `MAX_PIXELS`, or one side is `MAX_ASPECT` times the other.
     """
     if width * height > MAX_PIXELS:
-        raise ValueError(f"{width}x{height} pixels, {MAX_PIXELS} at most")
+        raise ValueError(f"{width}x{height} pixels, {MAX_PIXELS:,} at most")
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise ValueError(f"{width}x{height} pixels, one side above {MAX_ASPECT} times the other")
+
+
+def check_scans(data: bytes) -> None:
+    """Refuse a JPEG of more passes over its pixels than any camera or program makes.
+
+    A few bytes are enough for a pass, so that some megabytes could be decoded for days.
+
+    Raises:
+        ValueError: it has more than `MAX_SCANS`.
+    """
+    scans = data.count(START_OF_SCAN)
+    if scans > MAX_SCANS:
+        raise ValueError(f"a JPEG of {scans} scans, {MAX_SCANS} at most")
 
 
 def square(
@@ -61,16 +119,42 @@ def square(
         ValueError: its pixels are floats or 32-bit integers, whose range is not known.
         OSError: it is damaged.
     """
-    image = ImageOps.exif_transpose(image)
     if image.mode in ("I", "F"):
         raise ValueError(
             f"mode {image.mode}, whose range of values is not known; save 8 or 16 bits"
         )
+    if image.width * image.height > LARGE:
+        image.draft(None, (2 * size, 2 * size))  # a JPEG is decoded smaller, others are left
+        image = _reduced(image, min(image.size) // (2 * size), channels)
+    ImageOps.exif_transpose(image, in_place=True)
+    fitted = ImageOps.fit(_plain(image, channels), (size, size))
+    return np.asarray(fitted).reshape(size, size, channels).transpose(2, 0, 1)
+
+
+def _reduced(image: Image.Image, factor: int, channels: int) -> Image.Image:
+    """Return an image with the mean of factor x factor pixels in place of each such square.
+
+    Strip by strip, so that no second copy of the whole is made.
+    """
+    if factor < 2:
+        return image
+    image.load()
+    width, height = image.size
+    rows = factor * max(1, STRIP // (width * factor))
+    reduced = Image.new(MODES[channels], (-(-width // factor), -(-height // factor)))
+    for top in range(0, height, rows):
+        strip = image.crop((0, top, width, min(top + rows, height)))
+        reduced.paste(_plain(strip, channels).reduce(factor), (0, top // factor))
+    reduced.getexif()[ORIENTATION] = image.getexif().get(ORIENTATION, 1)
+    return reduced
+
+
+def _plain(image: Image.Image, channels: int) -> Image.Image:
+    """Return an image in 8 bits, grey or RGB, without transparency."""
     if image.mode.startswith("I;16"):
         # Pillow's own conversion would clip to white all that is above 255.
         image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    fitted = ImageOps.fit(image.convert(MODES[channels]), (size, size))
-    return np.asarray(fitted).reshape(size, size, channels).transpose(2, 0, 1)
+    return image.convert(MODES[channels])

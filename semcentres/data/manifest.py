@@ -26,6 +26,7 @@ def manifest(
     size: int = 32,
     channels: int = 3,
     test_share: float = 0.2,
+    max_unreadable: float = 0.01,
     seed: int = 0,
 ) -> FileSource:
     """Return the image files that a table lists; nothing of them is read yet.
@@ -39,6 +40,7 @@ def manifest(
         size: side in pixels; images are cropped to a centred square and resized.
         channels: 1 (grey) or 3 (RGB).
         test_share: share of each class's images that is held out, in (0, 1).
+        max_unreadable: share of the files that may be unreadable, and are left out, in [0, 1).
         seed: of the choice of held-out images.
 
     Raises:
@@ -75,6 +77,7 @@ def manifest(
         origin=str(table),
         size=size,
         channels=channels,
+        max_unreadable=max_unreadable,
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from centre_builders.errors import InputError
+from semcentres.data.found import find_below, warn_of_ignored
 from semcentres.data.image_file import SUFFIXES
 from semcentres.data.stored import decode
 
@@ -27,9 +28,12 @@ def find_images(places: Sequence[str | Path]) -> list[Path]:
     for place in (Path(p).expanduser() for p in places):
         if not place.exists():
             raise InputError(f"{place} is neither a file nor a folder")
-        below = place.rglob("*") if place.is_dir() else []
-        found += sorted(p for p in below if p.suffix.lower() in SUFFIXES and p.is_file())
-        found += [place] if place.is_file() else []
+        if place.is_dir():
+            below, others = find_below(place)
+            warn_of_ignored(place, others)
+            found += below
+        else:
+            found.append(place)
     if not found:
         told = ", ".join(map(str, places))
         raise InputError(f"no images in {told}; they end in {', '.join(sorted(SUFFIXES))}")

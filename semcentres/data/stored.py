@@ -9,6 +9,7 @@ Dimensions: batches need not be equally long, so their axis has no letter.
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from math import ceil
@@ -21,12 +22,14 @@ from PIL import Image, ImageOps
 from simplejpeg import decode_jpeg, decode_jpeg_header
 from torch import Tensor
 
-from semcentres.data.image_file import UNREADABLE, check_pixels, load_image
+from semcentres.data.image_file import check_file, check_pixels, check_scans, load_image
+from semcentres.data.room import decoding
 
 # Files that one task decodes: few enough to share a batch evenly, enough to pay for the task.
 CHUNK = 16
 COLOURS = {1: "GRAY", 3: "RGB"}  # channels to the decoder's name
 SHARES = (1 / 8, 1 / 4, 3 / 8, 1 / 2)  # of the pixels a side that decoders give in less time
+JPEG = b"\xff\xd8"  # the first bytes of one
 EXIF, SEGMENT = b"Exif\0\0", 1 << 16  # what marks it, among the first bytes of a JPEG
 
 
@@ -114,13 +117,17 @@ def decode(path: Path, size: int, channels: int = 3) -> UInt8[Tensor, "{channels
 
 def _decode_to(out: UInt8[np.ndarray, "S S C"], path: Path) -> None:
     size, _, channels = out.shape
-    try:
-        data = path.read_bytes()
-        if not _in_place(data, out):
-            out[:] = _jpeg(data, size, channels)
-    except UNREADABLE:
-        # No JPEG, or a bad or rare one: then this reads it, or says what is wrong with it.
-        out[:] = load_image(path, size, channels).transpose(1, 2, 0)
+    # A bad or rare JPEG is left to the other reader, which reads it or says what is wrong with it.
+    with suppress(Exception):
+        check_file(path)
+        with path.open("rb") as file:
+            if file.read(len(JPEG)) == JPEG:
+                file.seek(0)
+                data = file.read()
+                if not _in_place(data, out):
+                    out[:] = _jpeg(data, size, channels)
+                return
+    out[:] = load_image(path, size, channels).transpose(1, 2, 0)
 
 
 def _in_place(data: bytes, out: UInt8[np.ndarray, "S S C"]) -> bool:
@@ -145,8 +152,16 @@ def _is_turned(data: bytes) -> bool:
 def _jpeg(data: bytes, size: int, channels: int) -> UInt8[np.ndarray, "{size} {size} {channels}"]:
     height, width, colours, _ = decode_jpeg_header(data)
     check_pixels(width, height)
+    check_scans(data)
     if colours not in ("YCbCr", "Gray"):
         raise ValueError(f"a JPEG of {colours}")
+    with decoding(height * width):
+        return _smaller_jpeg(data, height, width, size, channels)
+
+
+def _smaller_jpeg(
+    data: bytes, height: float, width: float, size: int, channels: int
+) -> UInt8[np.ndarray, "{size} {size} {channels}"]:
     # Reduced by the decoder to no less than `size`; what it then has of the image need not be
     # whole pixels.
     share = next((s for s in SHARES if min(height, width) * s >= size), 1)

@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOST_CONNECTIONS = 128
+DRAIN = 10  # seconds that requests have to end in, once the server is told to
 
 
 def serve(config: ServeConfig) -> None:
-    """Serve until a signal arrives.
+    """Serve until a signal arrives; requests that are under way are answered before it ends.
 
     Raises:
         UsageError: the port is taken, or the host is not of this machine.
@@ -31,6 +32,7 @@ def serve(config: ServeConfig) -> None:
         import uvicorn
 
         from semcentres.web.app import make_app
+        from semcentres.web.impatient import Impatient
     except ModuleNotFoundError as error:
         raise InputError(f"no {error.name}; install the extra: semcentres[serve]") from error
     # Before the model is loaded: a taken port is told at once.
@@ -41,10 +43,11 @@ def serve(config: ServeConfig) -> None:
         settings = uvicorn.Config(
             app,
             access_log=False,
+            http=Impatient,
             limit_concurrency=MOST_CONNECTIONS,
             log_level="warning",
             server_header=False,
-            timeout_graceful_shutdown=3,
+            timeout_graceful_shutdown=DRAIN,
         )
         uvicorn.Server(settings).run(sockets=[listener])
 
@@ -70,5 +73,5 @@ def _listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         raise UsageError(
-            f"cannot listen at {host}:{port} ({error.strerror}); set another port="
+            f"cannot listen at {host}:{port} ({error.strerror}); set another port= or host="
         ) from error

@@ -14,6 +14,7 @@ from typing import final
 
 import numpy as np
 from jaxtyping import Float
+from torch import Tensor
 
 from centre_builders.errors import InputError
 from centre_builders.free_text import text_vector
@@ -22,7 +23,7 @@ from semcentres.collection import Collection
 from semcentres.data.stored import decode
 from semcentres.model import Model
 from semcentres.pictures import Picture
-from semcentres.queries import query_vectors
+from semcentres.queries import image_shape
 from semcentres.web.answers import About, Answer, Centre, ClassInfo, Dot, Hit, Item, Map, Query
 from semcentres.web.atlas import Layout, lay_out, place
 from semcentres.web.classes import Classes
@@ -40,6 +41,15 @@ class Unknown(InputError):
 
 
 @dataclass(frozen=True)
+class Opened:
+    """An image that was sent, as it was read: token, pixels for the model, and picture."""
+
+    token: str
+    image: Tensor
+    picture: bytes
+
+
+@dataclass(frozen=True)
 class Upload:
     """An image that was sent: its unit embedding and its picture."""
 
@@ -51,7 +61,7 @@ class Upload:
 class Session:
     """Searches, and changes that last as long as this object.
 
-    Only `picture` and `layout` may be asked by several threads.
+    Only `picture`, `layout` and `read` may be asked by several threads.
 
     Args:
         model: embeds queries; its bank gives the classes. Its files stay as they are.
@@ -166,21 +176,24 @@ class Session:
             log.warning("%s", error)
             raise Unknown(f"the file of image {row} cannot be read any more") from error
 
-    def take(self, data: bytes) -> str:
-        """Read an image file, keep its embedding, and return the token by which to ask for it.
+    def read(self, data: bytes) -> Opened:
+        """Read an image file; any thread may.
 
         Raises:
             InputError: it is not an image of a known format, or is damaged or too large.
         """
         token = sha256(data).hexdigest()[:16]
-        embed, about = self.model.embed, self.model.about
         with as_file(data) as path:
-            vector = query_vectors(path, bank=self.model.bank, embed=embed, about=about)[0]
-            self._uploads[token] = Upload(vector, webp(decode(path, SIDE).numpy()))
-        self._uploads.move_to_end(token)
+            image = decode(path, **image_shape(self.model.about))
+            return Opened(token, image, webp(decode(path, SIDE).numpy()))
+
+    def keep(self, sent: Opened) -> str:
+        """Keep the embedding of an image that was read, and return the token to ask for it by."""
+        self._uploads[sent.token] = Upload(self.model.embed(sent.image[None])[0], sent.picture)
+        self._uploads.move_to_end(sent.token)
         if len(self._uploads) > MOST_UPLOADS:
             self._uploads.popitem(last=False)
-        return token
+        return sent.token
 
     def upload(self, token: str) -> Upload:
         """Return what was sent.

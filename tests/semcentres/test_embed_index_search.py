@@ -153,7 +153,7 @@ def test_unreadable_files_are_named_and_left_out(
     (digits / "none").mkdir()
     (digits / "none" / "x.png").write_bytes(b"")
     assert embed(runs[0], digits / "none", tmp_path / "n") == 3
-    assert "none of the 1 images can be read" in capfd.readouterr().err
+    assert "none of 1 images can be read; the first one: " in capfd.readouterr().err
 
 
 def test_another_model_is_refused(
