@@ -131,8 +131,12 @@ class CentreBank:
         save_sealed(Path(path), tensors, {"bank": self._described()})
 
     @classmethod
-    def load(cls, path: str | Path) -> "CentreBank":
+    def load(cls, path: str | Path, *, mapped: bool = False) -> "CentreBank":
         """Return the bank that a file holds, with every check made again.
+
+        Args:
+            path: of the file.
+            mapped: whether the vectors stay in the file (see `sealed.load_sealed`).
 
         Raises:
             CorruptArtefact: the file is not as it was written.
@@ -143,7 +147,7 @@ class CentreBank:
             raise InputError(
                 f"{path} is not a file; build a bank with: semcentres centres out={path}"
             )
-        tensors, metadata, _ = load_sealed(path)
+        tensors, metadata, _ = load_sealed(path, mapped=mapped)
         try:
             described = json.loads(metadata["bank"])
             steps = [

@@ -128,6 +128,9 @@ def load_config(path: Path) -> TrainConfig:
         raise InputError(f"{path.parent} is not a run folder, it has no {path.name}; train first")
     try:
         read = yaml.safe_load(path.read_text())
+        if isinstance(read, dict) and isinstance(read.get("trainer"), dict):
+            for gone in ("devices", "strategy"):  # which older runs hold; torchrun decides them
+                read["trainer"].pop(gone, None)
         config = OmegaConf.merge(OmegaConf.structured(TrainConfig), read)
         return cast(TrainConfig, OmegaConf.to_object(config))
     except (yaml.YAMLError, OmegaConfBaseException, ValueError) as error:

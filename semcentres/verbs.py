@@ -5,7 +5,7 @@ import logging
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 import yaml
@@ -33,6 +33,7 @@ from semcentres.indexing import index as index
 from semcentres.model import Model
 from semcentres.objectives.batch import Objective
 from semcentres.predicting import predict as predict
+from semcentres.ranks import Ranks, leave
 from semcentres.recipe import (
     check_temperature,
     describe,
@@ -48,13 +49,17 @@ from semcentres.settings import CheckConfig, EvaluateConfig, TrainConfig
 from semcentres.sharding import embed as embed
 from semcentres.task import Task
 from semcentres.trainer import Trainer
+from semcentres.watchdog import Watchdog, together
 from semcentres.web.serve import serve as serve
-from semcentres.weights import make_encoder, save_model
+from semcentres.weights import CENTRES, make_encoder, save_model
 
 if TYPE_CHECKING:
     from semcentres.check import DataCheck
 
 log = logging.getLogger(__name__)
+
+# What the process that writes says to the others.
+READY, DONE = "ready", "done"
 
 
 def train(config: TrainConfig, source: Source | None = None) -> tuple[RunFolder, Results]:
@@ -74,10 +79,18 @@ def train(config: TrainConfig, source: Source | None = None) -> tuple[RunFolder,
     check_wanted(config.index, config.index_recall)
     if source is not None:
         config = replace(config, data=replace(config.data, source=given(source)))
+    with together(config.trainer) as others:
+        if others.ranks.first:
+            return _lead(config, source, others)
+        return _follow(config, source, others)
+
+
+def _lead(
+    config: TrainConfig, source: Source | None, others: Watchdog
+) -> tuple[RunFolder, Results]:
+    """Train as the process that writes; it is the only one where torchrun has started no others."""
     found = source or find_source(config.data)
-    # An objective may have weights of its own.
-    torch.manual_seed(config.seed)
-    objective: Objective = build(config.objective)
+    objective = _objective(config)
     run = RunFolder(Path(config.run_dir or default_run_dir(config, found.name)))
     with run.lock():
         if config.restart:
@@ -88,16 +101,19 @@ def train(config: TrainConfig, source: Source | None = None) -> tuple[RunFolder,
         finished = read_results(run)
         if finished is not None:
             log.info("%s is finished; restart=true trains it again", run.path)
+            others.say(READY, DONE)
             return run, finished
         split = make_split(config, found)
         source = read_source(found)
         check_unchanged(run.path, source)
         warn_of_duplicates(source)
-        about = {"bank": bank.fingerprint, "data": source.fingerprint}
         write_file(run.path / "config.yaml", yaml.safe_dump(asdict(config)).encode())
-        bank.save(run.path / "centres.safetensors")
+        bank.save(run.path / CENTRES)
         save_split(run.path, source, split)
-        encoder = _fit(config, source, split, bank, objective, run, about)
+        log.info(describe(config, source, split, bank))
+        others.say(READY, "")
+        encoder = _fit(config, source, split, bank, objective, run, others.ranks)
+        leave()
         views = list(config.views.values())
         save_model(
             run.path,
@@ -109,7 +125,39 @@ def train(config: TrainConfig, source: Source | None = None) -> tuple[RunFolder,
             view=views[0],
             calibration=calibrate(encoder, bank, source, split, build(views[-1]), config.seed),
         )
-        return run, _assess_run(run, config, source)
+        results = _assess_run(run, config, source)
+        others.say(DONE, "")
+        return run, results
+
+
+def _follow(
+    config: TrainConfig, source: Source | None, others: Watchdog
+) -> tuple[RunFolder, Results]:
+    """Train beside the process that writes, from what it has written; return what it returns.
+
+    The centres are mapped from the run folder, so that a machine holds them once.
+    """
+    already = others.wait_for_first(READY) == DONE
+    found = source or find_source(config.data)
+    run = RunFolder(Path(config.run_dir or default_run_dir(config, found.name)))
+    if not already:
+        bank = CentreBank.load(run.path / CENTRES, mapped=True)
+        source = read_source(found)
+        split = make_split(config, found)
+        _fit(config, source, split, bank, _objective(config), run, others.ranks)
+        leave()
+        others.wait_for_first(DONE)
+    results = read_results(run)
+    if results is None:
+        raise InputError(f"{run.path} has no results; it must be the same folder for all processes")
+    return run, results
+
+
+def _objective(config: TrainConfig) -> Objective:
+    # It may have weights of its own.
+    torch.manual_seed(config.seed)
+    objective: Objective = build(config.objective)
+    return objective
 
 
 def check(config: CheckConfig) -> "DataCheck":
@@ -152,9 +200,8 @@ def _fit(
     bank: CentreBank,
     objective: Objective,
     run: RunFolder,
-    about: dict[str, Any],
+    ranks: Ranks,
 ) -> torch.nn.Module:
-    log.info(describe(config, source, split, bank))
     loop, seed = config.trainer, config.seed
     task = Task(
         images=source.train,
@@ -181,7 +228,8 @@ def _fit(
     if len(split.validation):
         held, _ = select(source, split, "validation")
         known = labelled_images(source, split)
-        score = partial(_validate, held=held, labelled=known, centres=task.centres)
+        score = partial(_validate, held=held, labelled=known, centres=task.centres, ranks=ranks)
+    about = {"bank": bank.fingerprint, "data": source.fingerprint}
     return Trainer(task, encoder, objective, loop).fit(run, about=about, evaluate=score)
 
 
@@ -198,12 +246,18 @@ def _take_weights(encoder: torch.nn.Module, run_dir: str) -> None:
 
 
 def _validate(
-    encoder: Encoder, *, held: ImageSet, labelled: ImageSet, centres: torch.Tensor
+    encoder: Encoder, *, held: ImageSet, labelled: ImageSet, centres: torch.Tensor, ranks: Ranks
 ) -> dict[str, float]:
-    """Return the accuracies on held-out training images, `validation_accuracy` by the centres."""
+    """Return the accuracies on held-out training images, `validation_accuracy` by the centres.
+
+    All ranks embed, and the first alone measures; the others get nothing.
+    """
     from semcentres.measure import Embedded, by_labelled
 
-    asked, taught = (Embedded.of(encoder, part, centres.shape[1]) for part in (held, labelled))
+    width = centres.shape[1]
+    asked, taught = (Embedded.of(encoder, part, width, ranks) for part in (held, labelled))
+    if not ranks.first:
+        return {}
     found = by_labelled(asked, taught, centres.numpy())
     return {"validation_accuracy": found.pop("nearest_centre_accuracy"), **found}
 
