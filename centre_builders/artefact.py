@@ -5,17 +5,18 @@ only then renamed into place: a kill at any moment leaves the old one or the new
 MANIFEST.json; single files carry their hash within (`sealed.py`).
 """
 
-import errno
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
-from centre_builders.errors import CorruptArtefact, NoSpace
+from centre_builders.disk import beside, move, sync
+from centre_builders.disk import discard as discard
+from centre_builders.disk import sweep as sweep
+from centre_builders.errors import CorruptArtefact
 
 MANIFEST = "MANIFEST.json"
 SCHEMA = 1
@@ -26,18 +27,16 @@ def write_file(path: str | Path, *parts: bytes | memoryview) -> None:
 
     Raises:
         NoSpace: the disk is full; what was there before is still there.
+        DiskError: it cannot be written; what was there before is still there.
     """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(target)
-    with _room(target, temporary):
+    with beside(target, "file") as temporary:
         with temporary.open("wb") as file:
             for part in parts:
                 file.write(part)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(target)
-        _sync_folder(target.parent)
+        move(temporary, target)
 
 
 def write_json(path: str | Path, content: Mapping[str, Any] | list[Any]) -> None:
@@ -55,15 +54,13 @@ def write_folder(target: str | Path, *, about: Mapping[str, Any]) -> Iterator[Pa
 
     Raises:
         NoSpace: the disk is full; what was there before is still there.
+        DiskError: it cannot be written; what was there before is still there.
     """
     target = Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _temporary(target)
-    with _room(target, temporary):
-        temporary.mkdir()
+    with beside(target, "folder") as temporary:
         yield temporary
         _write_manifest(temporary, about)
-        _replace_folder(temporary, target)
+        move(temporary, target)
 
 
 def verify_folder(path: str | Path) -> dict[str, Any]:
@@ -117,96 +114,17 @@ def describe_file(path: Path) -> dict[str, Any]:
         raise CorruptArtefact(f"{path} cannot be read ({error.strerror})") from error
 
 
-def sweep(parent: str | Path) -> None:
-    """Remove what processes that are no longer alive left half written in a folder."""
-    for leftover in Path(parent).glob(".tmp-*"):
-        pid = leftover.name.rpartition("-")[2]
-        if not (pid.isdigit() and _is_alive(int(pid))):
-            _remove(leftover)
-
-
 def _write_manifest(folder: Path, about: Mapping[str, Any]) -> None:
     files = {name: describe_file(folder / name) for name in _files(folder)}
     for name in files:
-        _sync(folder / name)
+        sync(folder / name)
     content = {"schema": SCHEMA, "about": dict(about), "files": files}
     manifest = folder / MANIFEST
     manifest.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    _sync(manifest)
+    sync(manifest)
     for place in {path.parent for path in folder.rglob("*")}:
-        _sync_folder(place)
-
-
-def _replace_folder(temporary: Path, target: Path) -> None:
-    aside = None
-    if target.exists():
-        # A folder cannot be renamed onto a full one: the old one steps aside and goes last.
-        aside = _temporary(target.with_name(f"{target.name}-old"))
-        target.rename(aside)
-    temporary.rename(target)
-    _sync_folder(target.parent)
-    if aside is not None:
-        _remove(aside)
+        sync(place)
 
 
 def _files(folder: Path) -> list[str]:
     return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir())
-
-
-def _temporary(target: Path) -> Path:
-    path = target.with_name(f".tmp-{target.name}-{os.getpid()}")
-    _remove(path)
-    return path
-
-
-@contextmanager
-def _room(target: Path, temporary: Path) -> Iterator[None]:
-    """Remove what is half written on any error, and say it plainly when the disk is full."""
-    try:
-        yield
-    except BaseException as error:
-        need = _size(temporary)
-        _remove(temporary)
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            free = shutil.disk_usage(target.parent).free
-            raise NoSpace(
-                f"disk full writing {target}: more than {need:,} bytes needed, {free:,} free;"
-                " make room and run again, what was there before is untouched"
-            ) from error
-        raise
-
-
-def _size(path: Path) -> int:
-    files = path.rglob("*") if path.is_dir() else [path]
-    return sum(file.stat().st_size for file in files if file.is_file())
-
-
-def _remove(path: Path) -> None:
-    remove: Callable[[Path], None] = shutil.rmtree if path.is_dir() else _unlink
-    remove(path)
-
-
-def _unlink(path: Path) -> None:
-    path.unlink(missing_ok=True)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-# Linux forces a folder's entries to disk in the same way as a file's bytes.
-_sync_folder = _sync
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

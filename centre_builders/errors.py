@@ -23,7 +23,11 @@ class NumericError(InputError):
     exit_code = 4
 
 
-class NoSpace(InputError):
-    """The disk is full."""
+class DiskError(InputError):
+    """The system refuses to read or write a file."""
 
     exit_code = 5
+
+
+class NoSpace(DiskError):
+    """The disk is full."""

@@ -56,15 +56,17 @@ def load_sealed(
     """
     from safetensors import SafetensorError, safe_open
 
-    fingerprint = _verify_seal(Path(path))
     try:
+        fingerprint = _verify_seal(Path(path))
         with safe_open(path, framework="np") as file:
             metadata = file.metadata()
             names = [] if mapped else list(file.keys())
             tensors = {name: file.get_tensor(name) for name in names}
         if mapped:
             tensors = _mapped(Path(path))
-    except (SafetensorError, OSError) as error:
+    except OSError as error:
+        raise CorruptArtefact(f"{path} cannot be read ({error.strerror or error})") from error
+    except SafetensorError as error:
         raise CorruptArtefact(f"{path} is not a safetensors file ({error})") from error
     return tensors, {k: v for k, v in metadata.items() if k != "fingerprint"}, fingerprint
 

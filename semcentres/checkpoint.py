@@ -13,11 +13,13 @@ runs/a/
   report/                pictures
 """
 
+import errno
 import fcntl
 import json
 import logging
+import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +27,15 @@ from typing import Any
 
 import torch
 
-from centre_builders.artefact import sweep, verify_folder, write_file, write_folder, write_json
+from centre_builders.artefact import (
+    discard,
+    sweep,
+    verify_folder,
+    write_file,
+    write_folder,
+    write_json,
+)
+from centre_builders.disk import explain, sync
 from centre_builders.errors import CorruptArtefact, InputError, UsageError
 
 log = logging.getLogger(__name__)
@@ -52,6 +62,11 @@ class RunFolder:
         """Folder of the pictures."""
         return self.path / "report"
 
+    @property
+    def records_file(self) -> Path:
+        """File of the records."""
+        return self.path / "metrics.jsonl"
+
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the folder against a second process.
@@ -67,8 +82,8 @@ class RunFolder:
                 raise UsageError(
                     f"{self.path} is in use by another process; wait for it or set run_dir"
                 ) from error
-            sweep(self.path)
-            sweep(self.checkpoints)
+            sweep(self.path, locked=True)
+            sweep(self.checkpoints, locked=True)
             yield
 
     def save_checkpoint(
@@ -76,23 +91,32 @@ class RunFolder:
     ) -> Path:
         """Write a checkpoint whole, then remove all but the newest two."""
         target = self.checkpoints / f"step-{step:08d}"
-        with write_folder(target, about={"step": step, **about}) as folder:
-            torch.save(dict(state), folder / STATE)
+        if self.records_file.exists():
+            sync(self.records_file)  # a resumed run begins with the records up to here
+        with (
+            write_folder(target, about={"step": step, **about}) as folder,
+            # By a file of Python's: torch's own writer does not say that the disk is full.
+            (folder / STATE).open("wb") as file,
+        ):
+            torch.save(dict(state), file)
         for old in self.steps()[:-2]:
-            shutil.rmtree(old)
+            discard(old)
         return target
 
     def steps(self) -> list[Path]:
         """Return the checkpoint folders, oldest first."""
         return sorted(self.checkpoints.glob("step-*"))
 
-    def newest_checkpoint(self, about: Mapping[str, Any]) -> tuple[int, dict[str, Any]] | None:
+    def newest_checkpoint(
+        self, about: Mapping[str, Any], force: Collection[str] = ()
+    ) -> tuple[int, dict[str, Any]] | None:
         """Return step and state of the newest whole checkpoint, None where there is none.
 
         A damaged checkpoint is named and the one before it is taken.
 
         Args:
-            about: what the checkpoint must have been made with (bank, data, configuration).
+            about: what the checkpoint must have been made with (bank, data).
+            force: of these, what may differ all the same.
 
         Raises:
             CorruptArtefact: there are checkpoints and all are damaged.
@@ -102,11 +126,11 @@ class RunFolder:
         for folder in reversed(folders):
             try:
                 made_with = verify_folder(folder)["about"]
+                state = _read_state(folder / STATE)
             except CorruptArtefact as error:
                 log.warning("%s; taking the checkpoint before it", error)
                 continue
-            _compare(folder, made_with, about)
-            state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+            _compare(folder, made_with, about, force)
             return made_with["step"], state
         if folders:
             raise CorruptArtefact(
@@ -132,10 +156,17 @@ class RunFolder:
         write_json(self.path / name, content)
 
     def records(self) -> list[Record]:
-        """Return what metrics.jsonl holds, leaving out a last line that a kill cut off."""
-        path = self.path / "metrics.jsonl"
-        lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-        return [json.loads(line) for line in lines if line.endswith("\n")]
+        """Return what metrics.jsonl holds, up to a line that a kill or a power cut spoilt."""
+        path, found = self.records_file, []
+        for line in path.read_bytes().splitlines(keepends=True) if path.exists() else []:
+            try:
+                record = json.loads(line) if line.endswith(b"\n") else None
+            except ValueError:
+                record = None
+            if not isinstance(record, dict) or "step" not in record:
+                break
+            found.append(record)
+        return found
 
     @contextmanager
     def logbook(self, step: int, *, write: bool = True) -> Iterator[Callable[[Record], None]]:
@@ -150,13 +181,18 @@ class RunFolder:
         from torch.utils.tensorboard import SummaryWriter
 
         kept = [json.dumps(record) + "\n" for record in self.records() if record["step"] <= step]
-        write_file(self.path / "metrics.jsonl", "".join(kept).encode())
+        write_file(self.records_file, "".join(kept).encode())
         board = SummaryWriter(str(self.path / "tensorboard"), purge_step=step + 1)
-        with board, (self.path / "metrics.jsonl").open("a") as file:
+        with board, self.records_file.open("ab", buffering=0) as file:
 
             def append(record: Record) -> None:
-                file.write(json.dumps(record) + "\n")
-                file.flush()
+                line = (json.dumps(record) + "\n").encode()
+                try:
+                    if file.write(line) < len(line):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                except OSError as error:
+                    explain(error, self.records_file, len(line))
+                    raise
                 for name, value in record.items():
                     if name != "step" and not isinstance(value, list):
                         board.add_scalar(name, value, record["step"])
@@ -164,13 +200,26 @@ class RunFolder:
             yield append
 
 
-def _compare(folder: Path, made_with: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    different = [key for key in wanted if made_with.get(key) != wanted[key]]
+def _read_state(path: Path) -> dict[str, Any]:
+    try:
+        return dict(torch.load(path, map_location="cpu", weights_only=True))
+    except Exception as error:  # torch's unpickler has many kinds
+        raise CorruptArtefact(f"{path} cannot be read ({error})") from error
+
+
+def _compare(
+    folder: Path, made_with: Mapping[str, Any], wanted: Mapping[str, Any], force: Collection[str]
+) -> None:
+    different = {
+        key: f"{key}: {made_with.get(key)!r} there, {wanted[key]!r} now"
+        for key in wanted
+        if made_with.get(key) != wanted[key]
+    }
+    for key in different.keys() & set(force):
+        log.warning("%s was made with another %s (forced)", folder, different.pop(key))
     if different:
-        details = "; ".join(
-            f"{k}: {made_with.get(k)!r} there, {wanted[k]!r} now" for k in different
-        )
         raise InputError(
-            f"{folder} was made with other settings ({details});"
-            " choose another run_dir, or set restart=true to begin again"
+            f"{folder} was made with other settings ({'; '.join(different.values())});"
+            " choose another run_dir, or set restart=true to begin again, or"
+            f" force=[{','.join(different)}] to go on all the same"
         )

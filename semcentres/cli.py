@@ -5,6 +5,7 @@ Nothing heavy is imported before it is needed: the help answers at once.
 
 import logging
 import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -48,9 +49,9 @@ Words are key=value, in Hydra's form:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code.
 
-    0 done; 2 bad configuration or usage; 3 bad input; 4 numeric failure; 5 no space left;
-    6 another process of the training failed, died or hung; 130 and 143 stopped by a signal, after
-    saving.
+    0 done; 2 bad configuration or usage; 3 bad input; 4 numeric failure; 5 a disk that is full or
+    fails; 6 another process of the training failed, died or hung; 75 out of time, 130 and 143
+    stopped by a signal, all three after saving.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
@@ -64,10 +65,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         sys.stdout.write(f"semcentres {version('semcentres')}\n")
         return 0
-    return _guarded(lambda: _run(verb, rest))
+    return _guarded(lambda: _run(verb, rest), words)
 
 
-def _guarded(work: Callable[[], Any]) -> int:
+def _guarded(work: Callable[[], Any], words: Sequence[str]) -> int:
     """Turn what a user can mend into one line on standard error and an exit code."""
     from centre_builders.errors import InputError
     from semcentres.interrupt import Stopped
@@ -77,13 +78,20 @@ def _guarded(work: Callable[[], Any]) -> int:
     except InputError as error:
         return _complain(str(error), error.exit_code)
     except Stopped as error:
-        return _complain(f"{error}; the same command goes on from there", error.exit_code)
+        if os.environ.get("RANK", "0") != "0":
+            return error.exit_code  # the first process says it for all
+        # Begun anew, it would lose what was saved.
+        again = shlex.join(word for word in words if not word.startswith("restart="))
+        return _complain(f"{error}; go on with: semcentres {again}", error.exit_code)
     except KeyboardInterrupt:
         return _complain("interrupted", 130)
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        name = error.filename or "a file"
+        return _complain(f"{name}: {error.strerror}; mend that and run again", 5)
     return 0
 
 

@@ -2,8 +2,9 @@
 
 import hashlib
 import json
+import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,14 @@ from centre_builders.errors import UsageError
 from semcentres.compose import load_config
 from semcentres.settings import TrainConfig
 
+log = logging.getLogger(__name__)
+
 # What may differ between a run and its resumption.
 INCIDENTAL = (
-    "run_dir", "restart", "force_temperature", "split", "index", "index_recall",
-    "trainer.rank_timeout",
+    "run_dir", "restart", "force", "force_temperature", "max_time", "split", "index",
+    "index_recall", "trainer.rank_timeout",
 )  # fmt: skip
+FORCEABLE = ("settings", "bank", "data")
 
 
 def default_run_dir(config: TrainConfig, source_name: str) -> Path:
@@ -47,11 +51,25 @@ def check_same_config(run_dir: Path, config: TrainConfig) -> None:
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key)
     ]
-    if changed:
+    if changed and "settings" in config.force:
+        log.warning("%s was begun with other settings (%s; forced)", run_dir, "; ".join(changed))
+    elif changed:
         raise UsageError(
             f"{run_dir} holds a run with other settings ({'; '.join(changed[:5])});"
-            " choose another run_dir, or set restart=true to overwrite it"
+            " choose another run_dir, or set restart=true to overwrite it, or force=[settings] to"
+            " go on all the same"
         )
+
+
+def check_force(force: Sequence[str]) -> None:
+    """Refuse to override what nothing is called.
+
+    Raises:
+        UsageError: a word is none of `FORCEABLE`.
+    """
+    unknown = sorted(set(force) - set(FORCEABLE))
+    if unknown:
+        raise UsageError(f"force={unknown[0]}: there are {', '.join(FORCEABLE)}")
 
 
 def _flat(node: Any, prefix: str = "") -> dict[str, Any]:  # noqa: ANN401

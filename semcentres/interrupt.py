@@ -1,28 +1,40 @@
 """Stopping a run so that nothing is lost: the signal is noted, the step ends, the run is saved."""
 
+import re
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from centre_builders.errors import UsageError
+
+# As sysexits.h has it for what is to be tried again.
+OUT_OF_TIME = 75
+
 
 class Stopped(Exception):
-    """A run was stopped by a signal, after its checkpoint was written."""
+    """A run was stopped by a signal or its time limit, after its checkpoint was written."""
 
     def __init__(self, signum: int, step: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(signum).name} after step {step}, saved")
-        self.exit_code = 128 + signum
+        timed = signum == signal.SIGALRM
+        why = "max_time" if timed else signal.Signals(signum).name
+        super().__init__(f"stopped by {why} after step {step}, saved")
+        self.exit_code = OUT_OF_TIME if timed else 128 + signum
 
 
 class Interrupt:
-    """The first SIGTERM or SIGINT that arrived, or 0."""
+    """The first SIGTERM, SIGINT or, at the time limit, SIGALRM that arrived, or 0."""
 
     signum: int = 0
 
 
 @contextmanager
-def interrupts() -> Iterator[Interrupt]:
-    """Note SIGTERM and SIGINT instead of dying by them; a second SIGINT interrupts at once."""
+def interrupts(max_seconds: float | None = None) -> Iterator[Interrupt]:
+    """Note signals instead of dying by them; a second SIGINT interrupts at once.
+
+    Args:
+        max_seconds: until a SIGALRM is noted, by a clock that nobody sets; None sends none.
+    """
     noted = Interrupt()
 
     def note(signum: int, _frame: FrameType | None) -> None:
@@ -30,9 +42,33 @@ def interrupts() -> Iterator[Interrupt]:
             raise KeyboardInterrupt
         noted.signum = noted.signum or signum
 
-    before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT)}
+    timed = () if max_seconds is None else (signal.SIGALRM,)
+    before = {s: signal.signal(s, note) for s in (signal.SIGTERM, signal.SIGINT, *timed)}
+    timer = signal.setitimer(signal.ITIMER_REAL, max_seconds) if max_seconds is not None else None
     try:
         yield noted
     finally:
+        if timer is not None:
+            signal.setitimer(signal.ITIMER_REAL, *timer)
         for signum, handler in before.items():
             signal.signal(signum, handler)
+
+
+def seconds_of(max_time: str | None) -> float | None:
+    """Return a time limit in seconds.
+
+    >>> seconds_of("01:30:00")
+    5400.0
+
+    Raises:
+        UsageError: it is not of the form HH:MM:SS, or is 0.
+    """
+    if max_time is None:
+        return None
+    found = re.fullmatch(r"(\d+):([0-5]\d):([0-5]\d)", max_time)
+    hours, minutes, seconds = map(int, found.groups()) if found else (0, 0, 0)
+    if not (hours or minutes or seconds):
+        raise UsageError(
+            f"max_time={max_time}: write HH:MM:SS, such as 01:30:00; in a YAML file in quotes"
+        )
+    return float(3600 * hours + 60 * minutes + seconds)

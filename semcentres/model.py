@@ -74,7 +74,13 @@ class Model:
                 " put the run's own back"
             )
         encoder = make_encoder(about["encoder"], channels=about["channels"], bank=bank)
-        encoder.load_state_dict({name: torch.from_numpy(a) for name, a in tensors.items()})
+        try:
+            encoder.load_state_dict({name: torch.from_numpy(a) for name, a in tensors.items()})
+        except RuntimeError as error:
+            raise InputError(
+                f"{place / WEIGHTS} does not fit the encoder {about['encoder'].get('_target_')} of"
+                f" this version ({error}); train again, or load it with the version that wrote it"
+            ) from error
         return cls(
             encoder.eval(), bank, about, encoder_fingerprint(about["encoder"], tensors), place
         )

@@ -95,8 +95,7 @@ Part = tuple[Sequence[Any], Predictions, list[str]]
 def _of_data(model: Model, config: PredictConfig) -> Iterator[Part]:
     """Yield the predictions for a split of the run's own data, under its row numbers."""
     trained = load_config(Path(config.run_dir) / "config.yaml")
-    source = make_source(trained.data)
-    check_unchanged(Path(config.run_dir), source)
+    source = check_unchanged(Path(config.run_dir), make_source(trained.data))
     images, rows = select(source, make_split(trained, source), config.split)
     found = model.predict(images.images, views=config.num_views, average=config.average)
     yield rows.tolist(), found, []

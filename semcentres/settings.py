@@ -72,6 +72,8 @@ class TrainConfig:
     seed: int = 0
     run_dir: str | None = None  # None: runs/<data>-<centres>-seed<seed>-<hash of the settings>
     restart: bool = False  # begin at step 0 and overwrite what the run folder holds
+    force: list[str] = field(default_factory=list)  # go on with other: settings, bank, data
+    max_time: str | None = None  # HH:MM:SS of training, then save and exit with code 75
     force_temperature: bool = False  # train above the bank's safe temperature
     split: str = "test"  # what is reported at the end: test or validation
     index: str = "auto"  # of the training images: auto, flat (exact), ivf or hnsw
@@ -107,6 +109,7 @@ class EvaluateConfig:
 
     run_dir: str = MISSING  # a run folder made by train
     bank: str | None = None  # other centres to classify by; None takes the run's own
+    force: list[str] = field(default_factory=list)  # evaluate on other: data
     split: str = "test"  # test or validation
     num_views: int = 1  # above 1: what so many views of an image bring, and cost (report/views.png)
 

@@ -91,8 +91,7 @@ def embed(config: EmbedConfig) -> Written:
     images: Images
     if config.images is None:
         trained = load_config(Path(config.run_dir) / "config.yaml")
-        source = make_source(trained.data)
-        check_unchanged(Path(config.run_dir), source)
+        source = check_unchanged(Path(config.run_dir), make_source(trained.data))
         chosen, rows = select(source, make_split(trained, source), config.split)
         known = [None if row < 0 else source.class_names[row] for row in chosen.labels.tolist()]
         about |= {"data": source.fingerprint, "split": config.split}

@@ -7,7 +7,7 @@ an uninterrupted one on the same machine and number of threads.
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from typing import Any
 
@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
-from centre_builders.errors import NumericError, UsageError
+from centre_builders.errors import InputError, NumericError, UsageError
 from semcentres.attention import centres_shared_by
 from semcentres.checkpoint import Record, RunFolder
 from semcentres.embedding import embed_together
 from semcentres.encoder import Encoder, keep_features
+from semcentres.finite import IN_A_ROW, FiniteGuard, likely_cause, not_finite, too_many_skipped
 from semcentres.hardware import make_fabric, wait_for
 from semcentres.interrupt import Stopped, interrupts
 from semcentres.joint_norm import join_norms
@@ -78,6 +79,8 @@ class Trainer:
         if settings.compile:
             encoder.compile()
         self.encoder, self.optimiser = self.fabric.setup(encoder, optimiser)
+        buffered = [m for m in (encoder, self.objective) if isinstance(m, nn.Module)]
+        self.guard = FiniteGuard(self.fabric, optimiser, buffered)
 
     def fit(
         self,
@@ -85,6 +88,8 @@ class Trainer:
         *,
         about: Mapping[str, Any],
         evaluate: Callable[[nn.Module], dict[str, float]] | None = None,
+        max_seconds: float | None = None,
+        force: Collection[str] = (),
     ) -> nn.Module:
         """Train to the last step, from the newest checkpoint of `run` if there is one.
 
@@ -92,21 +97,24 @@ class Trainer:
             run: where checkpoints and records go.
             about: what the run is made with; a checkpoint made with something else is refused.
             evaluate: called on the averaged encoder at every checkpoint; its numbers are logged.
+            max_seconds: after which the run is saved and stopped; None sets no limit.
+            force: of `about`, what may differ from a checkpoint all the same.
 
         Returns:
             The averaged (EMA) encoder.
 
         Raises:
-            Stopped: SIGTERM or SIGINT arrived; a checkpoint holds all that was done.
-            NumericError: the loss became infinite or not a number.
+            Stopped: SIGTERM or SIGINT arrived, or the time is over; a checkpoint holds all that
+                was done.
+            NumericError: steps in a row, or weights, were not finite.
         """
         settings = self.settings
         self.ranks.check_same("data and bank", dict(about))
-        start = self._resume(run, about)
+        start = self._resume(run, about, force)
         self.ranks.check_same("checkpoint to go on from", start)
         began = time.monotonic()
         with (
-            interrupts() as interrupt,
+            interrupts(max_seconds) as interrupt,
             run.logbook(start, write=self.ranks.first) as append,
             Progress(settings.steps, start, show=self.ranks.first) as progress,
         ):
@@ -149,14 +157,21 @@ class Trainer:
         torch.manual_seed(generator(self.task.seed, step, *keys).initial_seed())
         if isinstance(self.objective, Remembering):
             self.objective.before_step(step, self.remember)
+        self.guard.before()
+        terms = self._descend(step)
+        self.guard.judge(terms["loss"], step)
+        self.optimiser.step()
+        self.scheduler.step()
+        self.teacher.update_parameters(self.raw_encoder)
+        return terms
+
+    def _descend(self, step: int) -> dict[str, Tensor]:
+        """Compute a step's terms and gradients."""
         batch = self._embedded_batch(step)
         with centres_shared_by(self.ranks):
             terms = self.objective(batch)
         self.optimiser.zero_grad()
         self.fabric.backward(terms["loss"])
-        self.optimiser.step()
-        self.scheduler.step()
-        self.teacher.update_parameters(self.raw_encoder)
         return terms
 
     def _watch(self, done: int) -> Record:
@@ -172,23 +187,54 @@ class Trainer:
         return Memory(rows, task.known_labels(), task.used(), task.centres, task.seed)
 
     def save(self, run: RunFolder, *, step: int, about: Mapping[str, Any]) -> None:
-        """Write a checkpoint; never one with a weight that is not finite."""
-        for name, weight in self.raw_encoder.state_dict().items():
-            if not weight.isfinite().all():
-                raise NumericError(
-                    f"weight {name} is not finite at step {step}; the checkpoint before it is kept;"
-                    " lower trainer.learning_rate or set trainer.precision=32-true"
-                )
+        """Write a checkpoint; never one with a number that is not finite."""
+        self._skipped()
+        state = self._state()
+        for name in not_finite(state):
+            raise NumericError(
+                f"{name} is not finite at step {step}; the checkpoint before it is kept; lower"
+                " trainer.learning_rate or set trainer.precision=32-true"
+            )
         if self.ranks.first:
-            run.save_checkpoint(self._state(), step=step, about=dict(about))
+            run.save_checkpoint(state, step=step, about=dict(about))
 
-    def _resume(self, run: RunFolder, about: Mapping[str, Any]) -> int:
-        found = run.newest_checkpoint(about)
+    def _skipped(self) -> int:
+        """Return how many steps were skipped so far.
+
+        Raises:
+            NumericError: too many in a row.
+        """
+        skipped, row, first = self.guard.read()
+        if row >= IN_A_ROW:
+            terms = self._descend(first)
+            raise too_many_skipped(
+                row, first, likely_cause(self.raw_encoder, self._seen(first), terms)
+            )
+        return skipped
+
+    def _seen(self, step: int) -> dict[str, list[Tensor]]:
+        """Return the views of each image of a step's batch, by what the image is called."""
+        task, seen = self.task, {}
+        for stream, name in ((task.labelled, "labelled"), (task.unlabelled, "unlabelled")):
+            rows = stream.at(step)
+            own = rows[self.ranks.share(len(rows)).rows].tolist()
+            for row, *views in zip(own, *self._views(rows, step, name), strict=True):
+                seen[task.images.ids[row] if task.images.ids else str(row)] = views
+        return seen
+
+    def _resume(self, run: RunFolder, about: Mapping[str, Any], force: Collection[str]) -> int:
+        found = run.newest_checkpoint(about, force)
         if found is None:
             return 0
         step, state = found
-        for name, part in self._parts().items():
-            part.load_state_dict(state[name])
+        try:
+            for name, part in self._parts().items():
+                part.load_state_dict(state[name])
+        except (KeyError, RuntimeError, ValueError) as error:
+            raise InputError(
+                f"the checkpoint of step {step} in {run.path} does not fit this encoder, objective"
+                f" or version ({error}); choose another run_dir, or set restart=true to begin again"
+            ) from error
         log.info("resuming %s at step %d", run.path, step)
         return step
 
@@ -200,6 +246,7 @@ class Trainer:
             "scheduler": self.scheduler,
             "watch": self.watch,
             "stopwatch": self.stopwatch,
+            "guard": self.guard,
         }
         if isinstance(self.objective, nn.Module):
             parts["objective"] = self.objective
@@ -213,12 +260,10 @@ class Trainer:
 
     def _record(self, step: int, terms: Mapping[str, Tensor]) -> Record:
         """Return the terms as numbers; this is where the host waits for the device."""
-        record: Record = {name: float(value.detach()) for name, value in terms.items()}
-        if not all(map(math.isfinite, record.values())):
-            raise NumericError(
-                f"the loss is not finite at step {step} ({record}); the last checkpoint is kept;"
-                " lower trainer.learning_rate or set trainer.precision=32-true"
-            )
+        found = {name: float(value.detach()) for name, value in terms.items()}
+        record: Record = {k: v for k, v in found.items() if math.isfinite(v)}
+        if skipped := self._skipped():
+            record["skipped_steps"] = skipped
         return {"step": step, **record, "learning_rate": float(self.scheduler.get_last_lr()[0])}
 
     def _embedded_batch(self, step: int) -> EmbeddedBatch:

@@ -9,12 +9,17 @@ stands a short hash of its pixels and of the name of its class.
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from hashlib import blake2b
 from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
 
 from centre_builders.artefact import write_json
 from centre_builders.errors import CorruptArtefact, InputError
+from semcentres.data.files import FileSource
 from semcentres.data.source import ImageSet, Source
 from semcentres.data.split import Split
 
@@ -23,6 +28,7 @@ log = logging.getLogger(__name__)
 FILE = "split.json"
 PARTS = ("labelled", "unlabelled", "validation", "test")
 Marks = dict[str, str]  # id to hash
+AnySource = TypeVar("AnySource", Source, FileSource)
 
 
 def save_split(run_dir: Path, source: Source, split: Split) -> None:
@@ -38,35 +44,86 @@ def save_split(run_dir: Path, source: Source, split: Split) -> None:
     write_json(run_dir / FILE, content)
 
 
-def check_unchanged(run_dir: Path, source: Source) -> None:
+def in_run_order(run_dir: Path, source: AnySource) -> AnySource:
+    """Return the data with its classes in the order that they had when a run was begun.
+
+    Where they are not the same classes, or there is no split.json, nothing is changed.
+
+    Raises:
+        CorruptArtefact: split.json cannot be read.
+    """
+    before = _read(run_dir)
+    names = tuple(before["class_names"]) if before else source.class_names
+    if names == source.class_names or sorted(names) != sorted(source.class_names):
+        return source
+    log.warning("the classes are in another order than in %s; they are taken by name", run_dir)
+    row = {name: number for number, name in enumerate(names)}
+    rows = [row[name] for name in source.class_names]
+    if isinstance(source, FileSource):
+        parts: dict[str, Any] = {
+            part: tuple(
+                replace(file, label=rows[file.label] if file.label >= 0 else file.label)
+                for file in getattr(source, part)
+            )
+            for part in ("train", "validation", "test")
+        }
+    else:
+        table = torch.tensor([*rows, -1])  # -1 is the last
+        sets = {"train": source.train, "test": source.test}
+        parts = {part: replace(of, labels=table[of.labels]) for part, of in sets.items()}
+    return replace(source, class_names=names, **parts)
+
+
+def check_unchanged(run_dir: Path, source: Source, force: Collection[str] = ()) -> Source:
     """Compare the data with what a run was made with; a run without split.json is not compared.
+
+    Args:
+        run_dir: of the run.
+        source: the data as it is now.
+        force: with "data" in it, images may differ all the same; classes may not.
+
+    Returns:
+        The data, with its classes in the order that they had.
 
     Raises:
         InputError: images or classes were added, removed or changed; they are counted, and the
             first few are named.
         CorruptArtefact: split.json cannot be read.
     """
-    path = run_dir / FILE
-    if not path.is_file():
-        return
-    try:
-        before = json.loads(path.read_text(encoding="utf-8"))
-        if before["fingerprint"] == source.fingerprint:
-            return
-        then: Marks = {id_: mark for part in PARTS for id_, mark in before[part].items()}
-        names = {name: "" for name in before["class_names"]}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CorruptArtefact(
-            f"{path} cannot be read ({error!r}); restore it, or train again with restart=true"
-        ) from error
+    before = _read(run_dir)
+    source = in_run_order(run_dir, source)
+    if before is None or before["fingerprint"] == source.fingerprint:
+        return source
+    then: Marks = {id_: mark for part in PARTS for id_, mark in before[part].items()}
+    names = {name: "" for name in before["class_names"]}
     now = {**_marks(source, source.train, "train"), **_marks(source, source.test, "test")}
     classes = _differences(names, {name: "" for name in source.class_names}, "classes")
     images = _differences(then, now, "images")
     told = "; ".join([*classes, *images]) or "their order, or which are for validation"
+    if "data" in force and not classes:
+        log.warning("the data is not what %s was trained with (%s; forced)", run_dir, told)
+        return source
+    forcing = "" if classes else ", or set force=[data] to go on all the same"
     raise InputError(
         f"the data is not what {run_dir} was trained with ({told}); put it back, or train again"
-        " with another run_dir or restart=true"
+        f" with another run_dir or restart=true{forcing}"
     )
+
+
+def _read(run_dir: Path) -> dict[str, Any] | None:
+    path = run_dir / FILE
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        lacking = {"fingerprint", "class_names", *PARTS} - content.keys()
+        if lacking or not all(isinstance(content[part], dict) for part in PARTS):
+            raise ValueError(f"no {', '.join(sorted(lacking)) or 'table of images'}")
+        return dict(content)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CorruptArtefact(
+            f"{path} cannot be read ({error!r}); restore it, or train again with restart=true"
+        ) from error
 
 
 def warn_of_duplicates(source: Source) -> None:

@@ -2,14 +2,16 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from centre_builders import disk
 from centre_builders.artefact import MANIFEST, sweep, verify_folder, write_file, write_folder
-from centre_builders.errors import CorruptArtefact, NoSpace
+from centre_builders.errors import CorruptArtefact, DiskError, NoSpace
 
 
 def write(target: Path, content: bytes = b"new") -> None:
@@ -69,10 +71,15 @@ def test_spoilt_folder_is_refused(tmp_path: Path, spoil, said: str) -> None:  # 
         verify_folder(tmp_path / "f")
 
 
-def test_order_of_disk_operations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("there", [False, True])
+def test_order_of_disk_operations(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, there: bool
+) -> None:
     """Every file is forced to disk before the rename, the parent after it."""
+    if there:
+        write(tmp_path / "f", b"old")
     calls: list[str] = []
-    fsync, rename = os.fsync, Path.rename
+    fsync, rename, exchange = os.fsync, Path.replace, disk._exchange
 
     def noted_fsync(descriptor: int) -> None:
         calls.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
@@ -82,8 +89,13 @@ def test_order_of_disk_operations(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         calls.append("rename")
         return rename(self, target)
 
+    def noted_exchange(first: Path, second: Path) -> bool:
+        calls.append("rename")
+        return exchange(first, second)
+
     monkeypatch.setattr(os, "fsync", noted_fsync)
-    monkeypatch.setattr(Path, "rename", noted_rename)
+    monkeypatch.setattr(Path, "replace", noted_rename)
+    monkeypatch.setattr(disk, "_exchange", noted_exchange)
     write(tmp_path / "f")
     before, after = calls[: calls.index("rename")], calls[calls.index("rename") + 1 :]
     assert {"a", "b", MANIFEST} <= set(before)
@@ -101,3 +113,35 @@ def test_sweep_removes_what_the_dead_left(tmp_path: Path) -> None:
     (tmp_path / f".tmp-z-{os.getpid()}").write_bytes(b"")
     sweep(tmp_path)
     assert os.listdir(tmp_path) == [f".tmp-z-{os.getpid()}"]
+    sweep(tmp_path, locked=True)
+    assert os.listdir(tmp_path) == []
+
+
+def test_folder_that_stepped_aside_comes_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the file system cannot exchange two names, and the kill is between the renames."""
+    monkeypatch.setattr(disk, "_exchange", lambda *_: False)
+    write(tmp_path / "f", b"old")
+    write(tmp_path / "f", b"new")
+    assert (tmp_path / "f" / "part" / "a").read_bytes() == b"new"
+    assert os.listdir(tmp_path) == ["f"]
+    (tmp_path / "f").rename(tmp_path / ".old-f-1")
+    sweep(tmp_path)
+    verify_folder(tmp_path / "f")
+    shutil.copytree(tmp_path / "f", tmp_path / ".old-f-1")
+    sweep(tmp_path)
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_file_does_not_take_a_folders_place(tmp_path: Path) -> None:
+    write(tmp_path / "f")
+    with pytest.raises(DiskError, match=r"cannot write .*f: Is a directory"):
+        write_file(tmp_path / "f", b"x")
+    verify_folder(tmp_path / "f")
+    assert os.listdir(tmp_path) == ["f"]
+
+
+def test_error_of_another_file_is_its_own(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), write_folder(tmp_path / "a" / "f", about={}):
+        (tmp_path / "missing").read_bytes()

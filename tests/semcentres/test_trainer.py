@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import subprocess
@@ -268,7 +269,7 @@ def test_signal_saves_and_exits_with_its_code(tmp_path: Path, signum: signal.Sig
     process.send_signal(signum)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 128 + signum
-    assert "goes on from there" in errors.splitlines()[-1]
+    assert errors.splitlines()[-1].endswith(f"go on with: semcentres {shlex.join(words)}")
     (checkpoint,) = RunFolder(tmp_path / "run").steps()
     step = json.loads((checkpoint / "MANIFEST.json").read_text())["about"]["step"]
     assert step == RunFolder(tmp_path / "run").records()[-1]["step"]

@@ -1,0 +1,119 @@
+"""A step whose loss or gradients are not finite changes nothing and is counted.
+
+The host does not wait for the device: it decides by itself, and its counts are read where the
+trainer logs.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from centre_builders.errors import NumericError
+
+IN_A_ROW = 5  # skipped steps after which a run stops
+
+
+class FiniteGuard:
+    """Turn an optimiser's step into none where something is not finite.
+
+    Args:
+        fabric: what the training runs by; all of its processes skip a step together.
+        optimiser: a fused one, which itself leaves weights and averages where `found_inf` is 1.
+        modules: whose buffers a forward pass changes, such as running statistics.
+    """
+
+    def __init__(self, fabric: Fabric, optimiser: Optimizer, modules: Iterable[nn.Module]) -> None:
+        self.fabric = fabric
+        self.optimiser = optimiser
+        found = [buffer for module in modules for buffer in module.buffers()]
+        self.buffers = [buffer for buffer in found if buffer.is_floating_point()]
+        self._kept: list[Tensor] = []
+        # Skipped in all; in a row now; in the longest row; the step that row began with.
+        self.counts = torch.zeros(4, dtype=torch.int64, device=fabric.device)
+
+    def before(self) -> None:
+        """Keep what the forward pass may spoil."""
+        self._kept = [buffer.clone() for buffer in self.buffers]
+
+    @torch.no_grad()
+    def judge(self, loss: Tensor, step: int) -> None:
+        """Let the optimiser skip this step, after the backward pass, if it is not finite."""
+        weights = (weight for group in self.optimiser.param_groups for weight in group["params"])
+        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        # The largest, because a sum of squares is infinite where the gradients are not.
+        largest = torch.nn.utils.get_total_norm(gradients, norm_type=math.inf)
+        bad = ~(largest.isfinite() & loss.isfinite())
+        if self.fabric.world_size > 1:
+            bad = self.fabric.all_reduce(bad.float(), reduce_op="sum") > 0  # type: ignore[operator]
+        # The fused optimisers read it; it is there for gradient scalers, which overwrite it.
+        self.optimiser.found_inf = bad.float()  # type: ignore[attr-defined]
+        for buffer, kept in zip(self.buffers, self._kept, strict=True):
+            torch.where(bad, kept, buffer, out=buffer)
+        skipped, row, longest, first = self.counts.unbind()
+        row = (row + 1) * bad
+        first = torch.where(row > longest, step + 1 - row, first)
+        self.counts = torch.stack([skipped + bad, row, torch.maximum(longest, row), first])
+
+    def read(self) -> tuple[int, int, int]:
+        """Return skipped steps, the longest row of them and its first; waits for the device."""
+        skipped, _, longest, first = self.counts.tolist()
+        return skipped, longest, first
+
+    def state_dict(self) -> dict[str, Tensor]:
+        """Return the counts."""
+        return {"counts": self.counts}
+
+    def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
+        """Count on from there."""
+        self.counts = state["counts"].to(self.fabric.device)
+
+
+def too_many_skipped(row: int, first: int, cause: str) -> NumericError:
+    """Return the error that stops a run after a row of skipped steps."""
+    return NumericError(
+        f"{row} steps in a row, from step {first} on, had a loss or gradients that are not finite:"
+        f" {cause}; they were skipped and the last checkpoint is kept"
+    )
+
+
+def likely_cause(
+    encoder: nn.Module, views: Mapping[str, Sequence[Tensor]], terms: Mapping[str, Tensor]
+) -> str:
+    """Return what is not finite, the first of weights, images, terms and gradients.
+
+    Args:
+        encoder: with its gradients.
+        views: of each image of the batch, all of its views.
+        terms: of the loss.
+    """
+    remedy = "lower trainer.learning_rate or set trainer.precision=32-true"
+    for name, weight in encoder.named_parameters():
+        if not weight.isfinite().all():
+            return f"weight {name}; {remedy}"
+    images = [id_ for id_, of in views.items() if not all(view.isfinite().all() for view in of)]
+    if images:
+        return f"images {', '.join(images[:5])} in their views; mend or remove them"
+    batch = f"in the batch of images {', '.join([*views][:5])}, ..."
+    spoilt = [name for name, term in terms.items() if not term.isfinite()]
+    if spoilt:
+        return f"{', '.join(spoilt)} of the objective, {batch}; {remedy}"
+    for name, weight in encoder.named_parameters():
+        if weight.grad is not None and not weight.grad.isfinite().all():
+            return f"the gradient of {name}, {batch}; {remedy}"
+    return f"nothing that is found again {batch}; {remedy}"
+
+
+def not_finite(state: Any, name: str = "") -> Iterator[str]:  # noqa: ANN401
+    """Yield the names of the tensors of a nested state that hold a number that is not finite."""
+    if isinstance(state, Tensor):
+        if state.is_floating_point() and not state.isfinite().all():
+            yield name
+    elif isinstance(state, Mapping | list | tuple):
+        parts = state.items() if isinstance(state, Mapping) else enumerate(state)
+        for key, part in parts:
+            yield from not_finite(part, f"{name}.{key}" if name else str(key))
