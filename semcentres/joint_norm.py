@@ -45,7 +45,8 @@ class JointBatchNorm(_BatchNorm):
     @classmethod
     def of(cls, norm: _BatchNorm) -> "JointBatchNorm":
         """Return a layer with the very weights and buffers of another."""
-        joint = cls(norm.num_features, norm.eps, norm.momentum, affine=False)
+        kept = norm.track_running_stats
+        joint = cls(norm.num_features, norm.eps, norm.momentum, False, kept)
         joint.affine, joint.training = norm.affine, norm.training
         for name, weight in norm.named_parameters(recurse=False):
             joint.register_parameter(name, weight)

@@ -177,9 +177,11 @@ def _is_lost_connection(error: BaseException) -> bool:
 
 
 def _where() -> str:
-    """Return the innermost line of this package that the main thread is at."""
+    """Return the line of this package that the main thread is at, and the line that it called."""
     main = threading.main_thread().ident
     frames = traceback.extract_stack(sys._current_frames()[main or 0])
     ours = [frame for frame in frames if OURS in Path(frame.filename).parents]
-    at = (ours or frames)[-1]
-    return f"{Path(at.filename).name}:{at.lineno} in {at.name}"
+    lines = [
+        f"{Path(at.filename).name}:{at.lineno} in {at.name}" for at in (*ours[-1:], frames[-1])
+    ]
+    return ", ".join(dict.fromkeys(lines))
