@@ -36,9 +36,8 @@ def make_fabric(settings: TrainerSettings) -> Fabric:
             f"torchrun started {here} processes for {gpus} GPUs; start it with"
             f" --nproc-per-node={gpus}, or set trainer.device=cpu"
         )
-    # Buffers are equal on all ranks (see joint_norm.py), so that none are sent about.
     wait = timedelta(seconds=settings.rank_timeout)
-    strategy = DDPStrategy(timeout=wait, broadcast_buffers=False) if count > 1 else "auto"
+    strategy = DDPStrategy(timeout=wait) if count > 1 else "auto"
     fabric = Fabric(
         accelerator=settings.device,
         devices=here,

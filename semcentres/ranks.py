@@ -17,7 +17,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from centre_builders.errors import InputError, UsageError
 from semcentres.randomness import Share
@@ -89,6 +89,12 @@ class Ranks:
         parts = _Gather.apply(F.pad(own, (0, 0, 0, longest - len(own))), self)
         split = [p[: sum(s)].split(s) for p, s in zip(parts.unbind(), sizes, strict=True)]
         return [torch.cat(of_view) for of_view in zip(*split, strict=True)]
+
+    def take_from_first(self, module: nn.Module) -> None:
+        """Give a module the first rank's weights and buffers, as DDP does with the encoder's."""
+        if self.count > 1:
+            for tensor in (*module.parameters(), *module.buffers()):
+                dist.broadcast(tensor.detach(), 0)
 
     def signal(self, noted: int) -> int:
         """Return the signal that any rank has noted, or 0, the same on all ranks.
@@ -162,7 +168,7 @@ class _Gather(torch.autograd.Function):
     def forward(ctx: Any, own: Tensor, ranks: Ranks) -> Tensor:  # noqa: ANN401
         ctx.ranks = ranks
         parts = own.new_empty(ranks.count, *own.shape)
-        dist.all_gather_into_tensor(parts, own.contiguous())
+        dist.all_gather(list(parts.unbind()), own.contiguous())
         return parts
 
     @staticmethod

@@ -68,6 +68,7 @@ class Trainer:
             join_norms(encoder, device)
         learnt = [weight for weight in encoder.parameters() if weight.requires_grad]
         if isinstance(self.objective, nn.Module):
+            self.ranks.take_from_first(self.objective)
             learnt += self.objective.parameters()
         optimiser = torch.optim.AdamW(
             learnt, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True

@@ -71,6 +71,7 @@ def weights(trainer: Trainer) -> dict[str, Tensor]:
 
 
 def objectives() -> dict[str, tuple[Objective, TrainerSettings]]:
+    torch.manual_seed(launched()[0])  # the second rank's are to become the first's
     head = CrossEntropy(num_classes=CLASSES, dimension=WIDTH)
     clusters = ProtoNCE(num_clusters=[3], num_negatives=2, warmup=0.0, refresh_every=2)
     return {
