@@ -7,6 +7,7 @@ without an answer, and where the one stands that hangs.
 """
 
 import os
+import signal
 import sys
 import threading
 import time
@@ -70,6 +71,8 @@ class Watchdog:
             if not _is_lost_connection(error):
                 self._alarm(f"failed/{self.ranks.rank}", f"{type(error).__name__}: {error}")
                 raise
+            # torchrun sends it as soon as another has died, and would have nothing said.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
             self._alarm(f"lost/{self.ranks.rank}", "")
             raise RankLost(f"{self._cause()}; {REMEDY}") from error
         finally:
