@@ -134,8 +134,12 @@ class CentreBank:
         save_sealed(Path(path), tensors, {"bank": self._described()})
 
     @classmethod
-    def load(cls, path: str | Path) -> "CentreBank":
+    def load(cls, path: str | Path, *, mapped: bool = False) -> "CentreBank":
         """Return the bank that a file holds, with every check made again.
+
+        Args:
+            path: of the file.
+            mapped: whether the vectors stay in the file (see `sealed.load_sealed`).
 
         Raises:
             CorruptArtefact: the file is not as it was written.
@@ -146,7 +150,7 @@ class CentreBank:
             raise InputError(
                 f"{path} is not a file; build a bank with: semcentres centres out={path}"
             )
-        tensors, metadata, _ = load_sealed(path)
+        tensors, metadata, _ = load_sealed(path, mapped=mapped)
         with refused_unless(path, "a bank of centres"):
             described = json.loads(metadata["bank"])
             steps = [

@@ -41,8 +41,15 @@ def save_sealed(
     return digest.hexdigest()
 
 
-def load_sealed(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str], str]:
+def load_sealed(
+    path: str | Path, *, mapped: bool = False
+) -> tuple[dict[str, np.ndarray], dict[str, str], str]:
     """Return tensors, metadata and fingerprint of a sealed file.
+
+    Args:
+        path: of the file.
+        mapped: whether the tensors stay in the file, so that all processes of a machine share the
+            memory of its pages; what is written to them is seen by the process alone.
 
     Raises:
         CorruptArtefact: any byte differs from what was written; nothing is parsed before.
@@ -52,8 +59,11 @@ def load_sealed(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, str]
     with refused_unless(path, "a sealed safetensors file"):
         fingerprint = _verify_seal(Path(path))
         with safe_open(path, framework="np") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = {k: v for k, v in file.metadata().items() if k != "fingerprint"}
+            names = [] if mapped else list(file.keys())
+            tensors = {name: file.get_tensor(name) for name in names}
+        if mapped:
+            tensors = _mapped(Path(path))
     return tensors, metadata, fingerprint
 
 
@@ -71,6 +81,25 @@ def _header(arrays: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> by
     text = json.dumps(described, sort_keys=True, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)  # so that the tensors are aligned
     return len(text).to_bytes(8, "little") + text
+
+
+def _mapped(path: Path) -> dict[str, np.ndarray]:
+    """Return the tensors of a file of which the library has found that it is whole."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+    header.pop("__metadata__")
+    types = {theirs: ours for ours, theirs in DTYPES.items()}
+    return {
+        name: np.memmap(
+            path,
+            types[at["dtype"]],
+            mode="c",
+            offset=8 + length + at["data_offsets"][0],
+            shape=tuple(at["shape"]),
+        )
+        for name, at in header.items()
+    }
 
 
 def _verify_seal(path: Path) -> str:

@@ -10,17 +10,22 @@ attention (Dao et al. 2022, arXiv:2205.14135); PyTorch has them under names that
 so that they are looked for, and where they are missing the same is done in blocks by plain
 PyTorch (the online softmax of Milakov & Gimelshein 2018, arXiv:1805.02867).
 
-Dimensions: B queries, K centres, D width.
+Dimensions: B queries, K centres, k of them a rank's own, D width.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from jaxtyping import Float
 from torch import Tensor
+
+from semcentres.ranks import ALONE, Ranks
 
 BLOCK_BYTES = 1 << 22  # of the weights that `in_blocks` holds at a time
 
@@ -37,6 +42,22 @@ class Attended(NamedTuple):
     lse: Float[Tensor, " B"]
 
 
+_sharers: ContextVar[Ranks] = ContextVar("sharers", default=ALONE)
+
+
+@contextmanager
+def centres_shared_by(ranks: Ranks) -> Iterator[None]:
+    """Let every rank attend to its share of the centres within a block.
+
+    All ranks must then make the same calls with equal queries and equal centres.
+    """
+    token = _sharers.set(ranks)
+    try:
+        yield
+    finally:
+        _sharers.reset(token)
+
+
 def attend(
     queries: Float[Tensor, "B D"], centres: Float[Tensor, "K D"], *, scale: float
 ) -> Attended:
@@ -44,9 +65,39 @@ def attend(
 
     Args:
         queries: of any floating type; half types are summed in float32.
-        centres: at least one.
+        centres: at least one; within `centres_shared_by` at least one a rank.
         scale: s; the weights are the softmax of s q.c.
     """
+    ranks = _sharers.get()
+    if ranks.count == 1:
+        return _attend(queries, centres, scale=scale)
+    return in_shards(queries, centres[ranks.share(len(centres)).rows], scale=scale)
+
+
+def in_shards(
+    queries: Float[Tensor, "B D"], shard: Float[Tensor, "k D"], *, scale: float
+) -> Attended:
+    """Return `attend` to the centres of all ranks, of which each gives its own.
+
+    With lse_r and mean_r of rank r's centres alone,
+
+        lse = log sum_r exp(lse_r),        mean = sum_r exp(lse_r - lse) mean_r
+
+    Args:
+        queries: the same on all ranks.
+        shard: this rank's centres, at least one.
+        scale: as for `attend`.
+    """
+    mean, lse = _attend(queries, shard, scale=scale)
+    top = lse.clone()
+    dist.all_reduce(top, dist.ReduceOp.MAX)
+    weight = (lse - top).exp()[:, None]
+    total = torch.cat([weight * mean, weight], dim=1)
+    dist.all_reduce(total)
+    return Attended(total[:, :-1] / total[:, -1:], top + total[:, -1].log())
+
+
+def _attend(queries: Tensor, centres: Tensor, *, scale: float) -> Attended:
     kernel = _kernel(queries.device.type)
     half = {queries.dtype, centres.dtype} & {torch.float16, torch.bfloat16}
     # The kernels round to the type of their input, in_blocks adds up half types in float32.

@@ -169,11 +169,15 @@ class RunFolder:
         return found
 
     @contextmanager
-    def logbook(self, step: int) -> Iterator[Callable[[Record], None]]:
+    def logbook(self, step: int, *, write: bool = True) -> Iterator[Callable[[Record], None]]:
         """Give a function that appends a record to metrics.jsonl and to TensorBoard.
 
-        Records after `step` are dropped first: a resumed run writes them again.
+        Records after `step` are dropped first: a resumed run writes them again. Without `write`
+        the function does nothing, for all processes of a training but the first.
         """
+        if not write:
+            yield lambda record: None
+            return
         from torch.utils.tensorboard import SummaryWriter
 
         kept = [json.dumps(record) + "\n" for record in self.records() if record["step"] <= step]

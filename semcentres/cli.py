@@ -50,7 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code.
 
     0 done; 2 bad configuration or usage; 3 bad input; 4 numeric failure; 5 a disk that is full or
-    fails; 75 out of time, 130 and 143 stopped by a signal, all three after saving.
+    fails; 6 another process of the training failed, died or hung; 75 out of time, 130 and 143
+    stopped by a signal, all three after saving.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
@@ -77,6 +78,8 @@ def _guarded(work: Callable[[], Any], words: Sequence[str]) -> int:
     except InputError as error:
         return _complain(str(error), error.exit_code)
     except Stopped as error:
+        if os.environ.get("RANK", "0") != "0":
+            return error.exit_code  # the first process says it for all
         # Begun anew, it would lose what was saved.
         again = shlex.join(word for word in words if not word.startswith("restart="))
         return _complain(f"{error}; go on with: semcentres {again}", error.exit_code)
@@ -94,16 +97,22 @@ def _guarded(work: Callable[[], Any], words: Sequence[str]) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    sys.stderr.write(f"semcentres: {' '.join(message.split())}\n")
+    several = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE") != "1"
+    who = f"semcentres: rank {os.environ['RANK']}" if several else "semcentres"
+    sys.stderr.write(f"{who}: {' '.join(message.split())}\n")
     return code
 
 
 def _run(verb: str, words: list[str]) -> None:
     from centre_builders.errors import UsageError
     from semcentres import show
+    from semcentres.ranks import launched
 
+    rank, count = launched()
+    if count > 1 and (verb != "train" or {"-m", "--multirun"} & set(words)):
+        raise UsageError(f"torchrun started {count} processes, and only one train uses several")
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
-    logging.getLogger("semcentres").setLevel(logging.INFO)
+    logging.getLogger("semcentres").setLevel(logging.WARNING if rank else logging.INFO)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     if verb == "doctor":
         show.doctor()
@@ -130,9 +139,11 @@ def _call(verb: str, words: Sequence[str]) -> None:
     """Compose, do the verb and show what came of it."""
     from semcentres import show, verbs
     from semcentres.compose import compose_settings
+    from semcentres.ranks import launched
 
     result = getattr(verbs, verb)(compose_settings(verb, words))
-    getattr(show, verb)(result)
+    if launched()[0] == 0:
+        getattr(show, verb)(result)
 
 
 def _sweep(verb: str, words: Sequence[str]) -> None:

@@ -147,6 +147,9 @@ def load_config(path: Path) -> TrainConfig:
             raise ValueError(f"{path.stat().st_size:,} bytes, at most {MOST_BYTES:,} are read")
         read = yaml.safe_load(path.read_text(encoding="utf-8"))
         _check_plain(read, set())
+        if isinstance(read, dict) and isinstance(read.get("trainer"), dict):
+            for gone in ("devices", "strategy"):  # which older runs hold; torchrun decides them
+                read["trainer"].pop(gone, None)
         config = OmegaConf.merge(OmegaConf.structured(TrainConfig), read)
         return cast(TrainConfig, OmegaConf.to_object(config))
 

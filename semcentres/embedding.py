@@ -9,7 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from semcentres.ranks import Ranks
 from semcentres.views import plain
+
+BATCH = 1024
 
 
 @torch.inference_mode()
@@ -19,7 +22,7 @@ def embed(
     *,
     view: Callable[[Tensor, int], Tensor] | None = None,
     rows: Tensor | None = None,
-    batch_size: int = 1024,
+    batch_size: int = BATCH,
 ) -> np.ndarray:
     """Return the unit embeddings of images as float32 [N D].
 
@@ -41,3 +44,20 @@ def embed(
             inputs = inputs.contiguous(memory_format=torch.channels_last)
         parts.append(encoder(inputs).cpu())
     return torch.cat(parts).numpy()
+
+
+def embed_together(encoder: nn.Module, images: Tensor, ranks: Ranks) -> np.ndarray:
+    """Return what `embed` returns, to the bit, on every rank; each has embedded its share.
+
+    All ranks must call it.
+    """
+    if ranks.count == 1:
+        return embed(encoder, images)
+    # Whole batches, as one process has them: a row's last bits may depend on its batch.
+    batches = torch.arange(len(images)).split(BATCH)[ranks.rank :: ranks.count]
+    rows = torch.cat(batches) if batches else torch.zeros(0, dtype=torch.int64)
+    # A rank without a batch learns the width from one image.
+    own = embed(encoder, images, rows=rows if len(rows) else torch.zeros(1, dtype=torch.int64))
+    whole = torch.zeros(len(images), own.shape[1])
+    whole[rows] = torch.from_numpy(own[: len(rows)])
+    return ranks.add(whole).numpy()

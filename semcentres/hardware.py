@@ -1,11 +1,16 @@
 """Device, precision and processes: the one place that decides where the work is done."""
 
 import logging
+import os
+from datetime import timedelta
 from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
 
+from centre_builders.errors import UsageError
+from semcentres.ranks import launched
 from semcentres.settings import TrainerSettings
 
 # Its own news (the precision) would stand between the lines of a run.
@@ -13,14 +18,31 @@ logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNI
 
 
 def make_fabric(settings: TrainerSettings) -> Fabric:
-    """Return the Fabric that the settings ask for; precision "auto" is bf16 where it is native."""
+    """Return the Fabric that the settings ask for, connected to the other processes of torchrun.
+
+    Precision "auto" is bf16 where it is native.
+
+    Raises:
+        UsageError: torchrun has started more processes than there are GPUs.
+    """
     precision = settings.precision
     if precision == "auto":
         precision = "bf16-mixed" if has_bf16(settings.device) else "32-true"
+    _, count = launched()
+    here = int(os.environ["LOCAL_WORLD_SIZE"]) if count > 1 else 1
+    gpus = torch.cuda.device_count() if settings.device in ("auto", "cuda", "gpu") else 0
+    if gpus and here > gpus:
+        raise UsageError(
+            f"torchrun started {here} processes for {gpus} GPUs; start it with"
+            f" --nproc-per-node={gpus}, or set trainer.device=cpu"
+        )
+    wait = timedelta(seconds=settings.rank_timeout)
+    strategy = DDPStrategy(timeout=wait) if count > 1 else "auto"
     fabric = Fabric(
         accelerator=settings.device,
-        devices=settings.devices,
-        strategy=settings.strategy,
+        devices=here,
+        num_nodes=count // here,
+        strategy=strategy,
         precision=cast(Any, precision),
     )
     fabric.launch()

@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 # What may differ between a run and its resumption.
 INCIDENTAL = (
     "run_dir", "restart", "force", "force_temperature", "max_time", "split", "index",
-    "index_recall",
+    "index_recall", "trainer.rank_timeout",
 )  # fmt: skip
 FORCEABLE = ("settings", "bank", "data")
 
@@ -33,7 +33,7 @@ def default_run_dir(config: TrainConfig, source_name: str) -> Path:
 
 
 def _essence(config: TrainConfig) -> dict[str, Any]:
-    return {k: v for k, v in asdict(config).items() if k not in INCIDENTAL}
+    return {k: v for k, v in _flat(asdict(config)).items() if k not in INCIDENTAL}
 
 
 def check_same_config(run_dir: Path, config: TrainConfig) -> None:
@@ -45,7 +45,7 @@ def check_same_config(run_dir: Path, config: TrainConfig) -> None:
     path = run_dir / "config.yaml"
     if not path.exists():
         return
-    before, now = (_flat(_essence(c)) for c in (load_config(path), config))
+    before, now = (_essence(c) for c in (load_config(path), config))
     changed = [
         f"{key}: {before.get(key)} there, {now.get(key)} now"
         for key in sorted(before.keys() | now.keys())

@@ -17,7 +17,7 @@ from centre_builders.changes import add
 from centre_builders.errors import InputError
 from semcentres.checkpoint import Results
 from semcentres.data.source import ImageSet, Source
-from semcentres.embedding import embed
+from semcentres.embedding import embed, embed_together
 from semcentres.encoder import Encoder, WithFeatures, first_of_head
 from semcentres.evaluation.classification import Classification, classify, top_k_accuracy
 from semcentres.evaluation.distribution import alignment, cluster_energy, uniformity
@@ -29,6 +29,7 @@ from semcentres.indexes import AnyIndex
 from semcentres.model import Model
 from semcentres.objectives.paws import smoothed_labels, soft_neighbours
 from semcentres.randomness import generator
+from semcentres.ranks import ALONE, Ranks
 from semcentres.views import View
 
 log = logging.getLogger(__name__)
@@ -127,10 +128,13 @@ class Embedded:
     labels: np.ndarray
 
     @classmethod
-    def of(cls, encoder: Encoder, images: ImageSet, width: int) -> "Embedded":
-        """Return the images' embeddings of `width` columns, and their features, in one pass."""
+    def of(cls, encoder: Encoder, images: ImageSet, width: int, ranks: Ranks = ALONE) -> "Embedded":
+        """Return the images' embeddings of `width` columns, and their features, in one pass.
+
+        All of `ranks` must call it.
+        """
         whole = encoder if first_of_head(encoder) is None else WithFeatures(encoder)
-        both = embed(whole, images.images)
+        both = embed_together(whole, images.images, ranks)
         embeddings, features = (
             np.ascontiguousarray(part) for part in np.split(both, [width], axis=1)
         )

@@ -45,17 +45,18 @@ class Stopwatch:
 
 
 class Progress:
-    """Show how far a run is; a context manager."""
+    """Show how far a run is, unless `show` is off; a context manager."""
 
-    def __init__(self, total: int, done: int = 0) -> None:
+    def __init__(self, total: int, done: int = 0, *, show: bool = True) -> None:
         columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         self._console = Console(stderr=True)
         self._bar = Bar(
             *columns,
             TextColumn("{task.description}"),
             console=self._console,
-            disable=not sys.stderr.isatty(),
+            disable=not (show and sys.stderr.isatty()),
         )
+        self._lines = show and self._bar.disable
         self._task = self._bar.add_task("", total=total, completed=done)
         self._total = total
 
@@ -79,7 +80,7 @@ class Progress:
         shown = {k: v for k, v in numbers.items() if k != "step" and not isinstance(v, list)}
         text = "  ".join(f"{name} {value:.4g}" for name, value in shown.items())
         self._bar.update(self._task, completed=done, description=text)
-        if self._bar.disable:
+        if self._lines:
             print(f"step {done}/{self._total}  {text}", file=sys.stderr, flush=True)  # noqa: T201
 
 

@@ -17,16 +17,19 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.optim.swa_utils import AveragedModel
 
 from centre_builders.errors import InputError, NumericError, UsageError
+from semcentres.attention import centres_shared_by
 from semcentres.checkpoint import Record, RunFolder
-from semcentres.embedding import embed
+from semcentres.embedding import embed_together
 from semcentres.encoder import Encoder, keep_features
 from semcentres.finite import IN_A_ROW, FiniteGuard, likely_cause, not_finite, too_many_skipped
 from semcentres.hardware import make_fabric, wait_for
 from semcentres.interrupt import Stopped, interrupts
+from semcentres.joint_norm import join_norms
 from semcentres.objectives.batch import EmbeddedBatch, Objective
 from semcentres.objectives.memory import Memory, Remembering
 from semcentres.progress import Progress, Stopwatch
 from semcentres.randomness import generator
+from semcentres.ranks import join
 from semcentres.schedule import learning_rate_factor, moving_average
 from semcentres.settings import TrainerSettings
 from semcentres.task import Task
@@ -47,6 +50,8 @@ class Trainer:
     ) -> None:
         self.settings = settings
         self.fabric = make_fabric(settings)
+        self.ranks = join(settings.rank_timeout)
+        self.ranks.check_batch(settings.labelled_batch)
         device = self.fabric.device
         self.task = task.on(device)
         self.objective = objective.to(device) if isinstance(objective, nn.Module) else objective
@@ -58,8 +63,12 @@ class Trainer:
         average = partial(moving_average, decay=settings.ema_decay)
         self.teacher = AveragedModel(encoder, multi_avg_fn=average, use_buffers=True)
         self.teacher.requires_grad_(requires_grad=False).eval()
+        if self.ranks.count > 1:
+            # After the copy that is kept: the averaged encoder has layers for one process.
+            join_norms(encoder, device)
         learnt = [weight for weight in encoder.parameters() if weight.requires_grad]
         if isinstance(self.objective, nn.Module):
+            self.ranks.take_from_first(self.objective)
             learnt += self.objective.parameters()
         optimiser = torch.optim.AdamW(
             learnt, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
@@ -101,12 +110,14 @@ class Trainer:
             NumericError: steps in a row, or weights, were not finite.
         """
         settings = self.settings
+        self.ranks.check_same("data and bank", dict(about))
         start = self._resume(run, about, force)
+        self.ranks.check_same("checkpoint to go on from", start)
         began = time.monotonic()
         with (
             interrupts(max_seconds) as interrupt,
-            run.logbook(start) as append,
-            Progress(settings.steps, start) as progress,
+            run.logbook(start, write=self.ranks.first) as append,
+            Progress(settings.steps, start, show=self.ranks.first) as progress,
         ):
             for step in range(start, settings.steps):
                 with self.stopwatch:
@@ -122,7 +133,8 @@ class Trainer:
                     rate = (done - start) * self._batch_size() / (time.monotonic() - began)
                     progress.show(done, record, images_per_second=rate)
                 due = done % settings.checkpoint_every == 0 or last
-                if due or interrupt.signum:
+                signum = self.ranks.signal(interrupt.signum)
+                if due or signum:
                     # Not on a signal: it would take the time that is left, and a resumed run
                     # would have one record more.
                     if due and evaluate is not None:
@@ -134,14 +146,16 @@ class Trainer:
                         append({"step": done, **spent, **scores})
                         progress.show(done, scores)
                     self.save(run, step=done, about=about)
-                if interrupt.signum:
-                    raise Stopped(interrupt.signum, done)
+                if signum:
+                    self.ranks.wait()  # until it is saved
+                    raise Stopped(signum, done)
         return self.teacher.module
 
     def step(self, step: int) -> dict[str, Tensor]:
         """Do one optimiser step, counted from 0, and return the objective's terms."""
         # Layers that draw (dropout) use the global generator: it too depends on (seed, step).
-        torch.manual_seed(generator(self.task.seed, step, "layers").initial_seed())
+        keys = ("layers", self.ranks.rank) if self.ranks.rank else ("layers",)
+        torch.manual_seed(generator(self.task.seed, step, *keys).initial_seed())
         if isinstance(self.objective, Remembering):
             self.objective.before_step(step, self.remember)
         self.guard.before()
@@ -154,7 +168,9 @@ class Trainer:
 
     def _descend(self, step: int) -> dict[str, Tensor]:
         """Compute a step's terms and gradients."""
-        terms = self.objective(self._embedded_batch(step))
+        batch = self._embedded_batch(step)
+        with centres_shared_by(self.ranks):
+            terms = self.objective(batch)
         self.optimiser.zero_grad()
         self.fabric.backward(terms["loss"])
         return terms
@@ -167,7 +183,7 @@ class Trainer:
         """Return all training images as the averaged encoder sees them now."""
         task = self.task
         with self.fabric.autocast():
-            embeddings = embed(self.teacher.module, task.images.images)
+            embeddings = embed_together(self.teacher.module, task.images.images, self.ranks)
         rows = torch.from_numpy(embeddings).to(self.fabric.device)
         return Memory(rows, task.known_labels(), task.used(), task.centres, task.seed)
 
@@ -182,7 +198,8 @@ class Trainer:
                 f"{name} is not finite at step {step}{since}; the checkpoint before it is kept;"
                 " lower trainer.learning_rate or set trainer.precision=32-true"
             )
-        run.save_checkpoint(state, step=step, about=dict(about))
+        if self.ranks.first:
+            run.save_checkpoint(state, step=step, about=dict(about))
 
     def _skipped(self) -> int:
         """Return how many steps were skipped so far.
@@ -203,7 +220,8 @@ class Trainer:
         task, seen = self.task, {}
         for stream, name in ((task.labelled, "labelled"), (task.unlabelled, "unlabelled")):
             rows = stream.at(step)
-            for row, *views in zip(rows.tolist(), *self._views(rows, step, name), strict=True):
+            own = rows[self.ranks.share(len(rows)).rows].tolist()
+            for row, *views in zip(own, *self._views(rows, step, name), strict=True):
                 seen[task.images.ids[row] if task.images.ids else str(row)] = views
         return seen
 
@@ -254,9 +272,7 @@ class Trainer:
     def _embedded_batch(self, step: int) -> EmbeddedBatch:
         """Embed both streams' views of a step in one pass, so that they share batch statistics."""
         task = self.task
-        share = slice(self.fabric.global_rank, None, self.fabric.world_size)
-        labelled_rows = task.labelled.at(step)[share]
-        unlabelled_rows = task.unlabelled.at(step)[share]
+        labelled_rows, unlabelled_rows = task.labelled.at(step), task.unlabelled.at(step)
         labelled = self._views(labelled_rows, step, "labelled")
         unlabelled = self._views(unlabelled_rows, step, "unlabelled")
         taught = [self._teach(unlabelled.pop(0))] if self.settings.teacher else []
@@ -264,11 +280,14 @@ class Trainer:
         inputs = torch.cat([*labelled, *unlabelled])
         if inputs.ndim == 4:
             inputs = inputs.contiguous(memory_format=torch.channels_last)
-        embedded = self.encoder(inputs).split(sizes)
+        parts = self.encoder(inputs).split(sizes)
+        own = [*parts[: len(labelled)], *taught, *parts[len(labelled) :]]
+        nums = [len(labelled_rows)] * len(labelled) + [len(unlabelled_rows)] * len(labelled)
+        embedded = self.ranks.gather(own, nums)
         return EmbeddedBatch(
             labelled=tuple(embedded[: len(labelled)]),
             labels=task.images.labels[labelled_rows],
-            unlabelled=(*taught, *embedded[len(labelled) :]),
+            unlabelled=tuple(embedded[len(labelled) :]),
             centres=task.centres,
             progress=step / self.settings.steps,
             labelled_rows=labelled_rows,
@@ -281,11 +300,13 @@ class Trainer:
         return done % self.settings.log_every == 0 or done == self.settings.steps
 
     def _views(self, rows: Tensor, step: int, stream: str) -> list[Tensor]:
-        images = self.task.batch(rows)
-        device = self.fabric.device
-        keys = (self.task.seed, step, self.fabric.global_rank, stream)
+        share = self.ranks.share(len(rows))
+        images = self.task.batch(rows[share.rows])
+        # The 0 was the rank's place, and is kept so that older runs go on as they began.
+        keys = (self.task.seed, step, 0, stream)
+        more = (share,) if self.ranks.count > 1 else ()
         return [
-            view(images, generator(*keys, number, device=device))
+            view(images, generator(*keys, number, device=self.fabric.device), *more)
             for number, view in enumerate(self.task.views)
         ]
 

@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from semcentres.randomness import Draws, Share
 from semcentres.resampling import resample
 
 
@@ -25,8 +26,14 @@ from semcentres.resampling import resample
 class View(Protocol):
     """A random view of a batch; equal generators give equal views."""
 
-    def __call__(self, images: Tensor, generator: torch.Generator) -> Tensor:
-        """Return one view of every image, as floats that the encoder takes."""
+    def __call__(
+        self, images: Tensor, generator: torch.Generator, share: Share | None = None
+    ) -> Tensor:
+        """Return one view of every image, as floats that the encoder takes.
+
+        Where several processes train together, `share` says which of the batch's images these
+        are, and each must get the view that it would get among all.
+        """
         ...
 
 
@@ -79,10 +86,14 @@ class RandomView:
             raise ValueError(f"stretch must be at least 1, got {self.stretch}")
 
     def __call__(
-        self, images: UInt8[Tensor, "B C H W"], generator: torch.Generator
+        self,
+        images: UInt8[Tensor, "B C H W"],
+        generator: torch.Generator,
+        share: Share | None = None,
     ) -> Float[Tensor, "B C h w"]:
         """Return one random view of every image, values in [0, 1]."""
-        return self._spoil(self._recolour(self._resample(images, generator), generator), generator)
+        draws = _draws(images, generator, share)
+        return self._spoil(self._recolour(self._resample(images, draws), draws), draws)
 
     def alike(
         self, images: UInt8[Tensor, "B C H W"], generator: torch.Generator
@@ -92,27 +103,26 @@ class RandomView:
         So what is said of an image depends neither on its batch nor on its place in it.
         """
         height, width = images.shape[-2:]
-        matrices = self._affine(1, height / width, generator).repeat(len(images), 1, 1)
+        matrices = self._affine(Draws(generator, Share(0, 1, 1)), height / width)
+        matrices = matrices.repeat(len(images), 1, 1)
         moved = resample(images, matrices, (height, width), fill=255 * self.fill)
         return moved.div_(255)
 
-    def _resample(self, images: Tensor, generator: torch.Generator) -> Tensor:
+    def _resample(self, images: Tensor, draws: Draws) -> Tensor:
         """Return the views' pixels as new floats in [0, 255]."""
         height, width = images.shape[-2:]
         shape = (height, width) if self.size is None else (self.size, self.size)
         moves = self.crop < 1 or self.stretch > 1 or self.rotate or self.translate or self.flip
         if not moves and shape == (height, width):
             return images.to(torch.float32, copy=True)
-        matrices = self._affine(len(images), height / width, generator)
+        matrices = self._affine(draws, height / width)
         return resample(images, matrices, shape, fill=255 * self.fill)
 
-    def _affine(
-        self, num: int, aspect: float, generator: torch.Generator
-    ) -> Float[Tensor, "B 2 3"]:
+    def _affine(self, draws: Draws, aspect: float) -> Float[Tensor, "B 2 3"]:
         """Draw the map from each view's coordinates in [-1, 1] to its image's."""
-        draws = _uniform(8, num, generator)
-        area, coin = draws[0], draws[7]
-        ratio, angle, left, top, x, y = (2 * draws[1:7] - 1).unbind()
+        drawn = draws.uniform(8)
+        area, coin = drawn[0], drawn[7]
+        ratio, angle, left, top, x, y = (2 * drawn[1:7] - 1).unbind()
         side = (self.crop + (1 - self.crop) * area).sqrt()
         half = torch.exp(ratio * math.log(self.stretch) / 2)
         width, height = (side * half).clamp(max=1.0), (side / half).clamp(max=1.0)
@@ -125,13 +135,13 @@ class RandomView:
         # Turning is done in pixels, and a unit of y is `aspect` units of x.
         across = (cos * width * mirror, -sin * height * aspect, shift_x)
         down = (sin * width * mirror / aspect, cos * height, shift_y)
-        return torch.stack([*across, *down], dim=1).view(num, 2, 3)
+        return torch.stack([*across, *down], dim=1).view(-1, 2, 3)
 
-    def _recolour(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+    def _recolour(self, pixels: Tensor, draws: Draws) -> Tensor:
         """Bring pixels from [0, 255] to [0, 1], in place, with the colours of the view."""
         if not (self.brightness or self.contrast or self.invert):
             return pixels.div_(255)
-        gain, slope, coin = _uniform(3, len(pixels), generator).view(3, -1, 1, 1, 1)
+        gain, slope, coin = draws.uniform(3).view(3, -1, 1, 1, 1)
         gain = 1 + (2 * gain - 1) * self.brightness
         slope = 1 + (2 * slope - 1) * self.contrast
         sign = torch.where(coin < self.invert, -1.0, 1.0)
@@ -140,14 +150,14 @@ class RandomView:
         shift = sign * gain * (1 - slope) / 255 * pixels.mean(dim=(1, 2, 3), keepdim=True)
         return pixels.mul_(scale).add_(shift + (1 - sign) / 2).clamp_(0, 1)
 
-    def _spoil(self, pixels: Tensor, generator: torch.Generator) -> Tensor:
+    def _spoil(self, pixels: Tensor, draws: Draws) -> Tensor:
         """Erase and add noise, in place."""
         if self.erase:
-            hole = _squares(pixels, self.erase, generator)
+            hole = _squares(pixels, self.erase, draws)
             # Not torch.where, which is ten times slower with a value an image.
             pixels = pixels.lerp_(pixels.mean(dim=(1, 2, 3), keepdim=True), hole)
         if self.noise:
-            grain = torch.randn(pixels.shape, generator=generator, device=pixels.device)
+            grain = draws.normal(*pixels.shape[1:])
             pixels = grain.mul_(self.noise).add_(pixels).clamp_(0, 1)
         return pixels
 
@@ -165,13 +175,15 @@ class JitterColumns:
     scale: float = 1.0
 
     def __call__(
-        self, images: Float[Tensor, "B D"], generator: torch.Generator
+        self,
+        images: Float[Tensor, "B D"],
+        generator: torch.Generator,
+        share: Share | None = None,
     ) -> Float[Tensor, "B D"]:
         """Return the vectors with the nuisance columns drawn anew."""
         moved = images.clone()
-        shape = (len(images), len(self.columns))
-        draws = torch.randn(shape, generator=generator, device=images.device)
-        moved[:, list(self.columns)] = self.scale * draws
+        drawn = _draws(images, generator, share).normal(len(self.columns))
+        moved[:, list(self.columns)] = self.scale * drawn
         return moved
 
 
@@ -180,14 +192,14 @@ def plain(images: Tensor) -> Tensor:
     return images.float() / 255 if images.dtype == torch.uint8 else images
 
 
-def _uniform(rows: int, num: int, generator: torch.Generator) -> Float[Tensor, "rows num"]:
-    draws: Tensor = torch.rand(rows, num, generator=generator, device=generator.device)
-    return draws
+def _draws(images: Tensor, generator: torch.Generator, share: Share | None) -> Draws:
+    whole = Share(0, len(images), len(images))
+    return Draws(generator, whole if share is None else share)
 
 
-def _squares(pixels: Tensor, largest: float, generator: torch.Generator) -> Tensor:
+def _squares(pixels: Tensor, largest: float, draws: Draws) -> Tensor:
     """Return a mask [B 1 H W] that is 1 inside one random square of each image, else 0."""
-    side, x, y = _uniform(3, len(pixels), generator).view(3, -1, 1, 1, 1)
+    side, x, y = draws.uniform(3).view(3, -1, 1, 1, 1)
     height, width = pixels.shape[-2:]
     rows = torch.arange(height, device=pixels.device).view(1, 1, -1, 1) / height
     columns = torch.arange(width, device=pixels.device).view(1, 1, 1, -1) / width

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as tv
 
 from semcentres import resampling
-from semcentres.randomness import generator
+from semcentres.randomness import Draws, Share, generator
 from semcentres.resampling import resample
 from semcentres.views import JitterColumns, RandomView, plain
 
@@ -17,6 +17,10 @@ ALL = RandomView(
     crop=0.5, stretch=1.3, rotate=15.0, translate=0.1, flip=0.5,
     brightness=0.4, contrast=0.4, invert=0.2, erase=0.5, noise=0.05,
 )  # fmt: skip
+
+
+def whole(num: int, draw: torch.Generator) -> Draws:
+    return Draws(draw, Share(0, num, num))
 
 
 @pytest.fixture
@@ -51,6 +55,14 @@ def test_pieces_of_a_batch_give_what_the_whole_gives(
     whole = view(images, generator(0))
     monkeypatch.setattr(resampling, "CACHED", 4 * images[0].numel() // torch.get_num_threads())
     assert torch.equal(view(images, generator(0)), whole)
+
+
+@pytest.mark.parametrize("share", [Share(0, 4, 6), Share(4, 6, 6), Share(2, 2, 6)])
+@pytest.mark.parametrize("view", [ALL, replace(ALL, size=7), JitterColumns(columns=[1, 3])])
+def test_a_share_of_a_batch_has_its_views_in_the_whole(images: Tensor, view, share: Share) -> None:  # noqa: ANN001
+    batch = torch.rand(6, 5) if isinstance(view, JitterColumns) else images
+    found = view(batch[share.rows], generator(0), share)
+    assert torch.equal(found, view(batch, generator(0))[share.rows])
 
 
 def test_every_image_has_its_own_draws(images: Tensor) -> None:
@@ -114,7 +126,7 @@ def test_geometry_equals_torchvision(images: Tensor, view: RandomView) -> None:
 
     Its parameters are read off the view's own matrices, in pixels.
     """
-    matrices = view._affine(len(images), 10 / 12, generator(3))
+    matrices = view._affine(whole(len(images), generator(3)), 10 / 12)
     views = view(images, generator(3))
     assert len({tuple(m.flatten().tolist()) for m in matrices}) > 1
     for image, matrix, got in zip(images, matrices, views, strict=True):
@@ -144,7 +156,7 @@ def test_crop_equals_torchvision(images: Tensor, shape: tuple[int, int]) -> None
 
     At the edge ours blends with what is outside the crop, torchvision's repeats its border.
     """
-    matrices = RandomView(crop=0.3, stretch=1.5)._affine(len(images), 10 / 12, generator(4))
+    matrices = RandomView(crop=0.3, stretch=1.5)._affine(whole(len(images), generator(4)), 10 / 12)
     size = torch.tensor([12.0, 10.0])
     low = ((matrices[:, :, 2] - matrices[:, [0, 1], [0, 1]] + 1) / 2 * size).round()
     high = ((matrices[:, :, 2] + matrices[:, [0, 1], [0, 1]] + 1) / 2 * size).round()

@@ -1,0 +1,190 @@
+"""When one of several processes fails, dies or hangs, all end soon and say which it was, and why.
+
+A process that fails, or whose connection to the others breaks, raises an alarm in torchrun's
+store. A thread of every process answers it with the line of code that its process is at, and ends
+the process where it does not end by itself. So the others learn who failed with what, who is gone
+without an answer, and where the one stands that hangs.
+"""
+
+import os
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import cached_property
+from pathlib import Path
+
+import torch.distributed as dist
+
+from centre_builders.errors import InputError
+from semcentres.hardware import make_fabric
+from semcentres.interrupt import Stopped
+from semcentres.ranks import Ranks, join, launched, leave
+from semcentres.settings import TrainerSettings
+
+PERIOD = 1.0  # seconds between two looks at the store
+GRACE = 6.0  # seconds that the others have to answer an alarm
+PATIENCE = 15.0  # seconds that a process has to end by itself, less than torchrun's 30
+OURS = Path(__file__).parent
+REMEDY = "what was saved is whole, and the same command goes on from it"
+
+
+class RankLost(InputError):
+    """Another process of the training failed, died or hung."""
+
+    exit_code = 6
+
+
+class Watchdog:
+    """What the processes of a training tell each other when something goes wrong.
+
+    Args:
+        ranks: the processes.
+        timeout: seconds that they wait for each other, to be told.
+    """
+
+    def __init__(self, ranks: Ranks, timeout: float) -> None:
+        self.ranks = ranks
+        self.timeout = timeout
+
+    @contextmanager
+    def watching(self) -> Iterator[None]:
+        """Watch over a block; it is left with `RankLost` where another process is the cause.
+
+        Raises:
+            RankLost: the processes are named, with what is known of each.
+        """
+        if self.ranks.count == 1:
+            yield
+            return
+        over = threading.Event()
+        threading.Thread(target=self._answer, args=(over,), daemon=True).start()
+        try:
+            yield
+        except (Stopped, RankLost):
+            raise
+        except BaseException as error:
+            if not _is_lost_connection(error):
+                self._alarm(f"failed/{self.ranks.rank}", f"{type(error).__name__}: {error}")
+                raise
+            # torchrun sends it as soon as another has died, and would have nothing said.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            self._alarm(f"lost/{self.ranks.rank}", "")
+            raise RankLost(f"{self._cause()}; {REMEDY}") from error
+        finally:
+            over.set()
+
+    def wait_for_first(self, key: str) -> str:
+        """Return what rank 0 said under a key, however long that takes.
+
+        Raises:
+            RankLost: a rank has failed.
+        """
+        while not self._said(key):
+            if self._said("alarm"):
+                raise RankLost(f"{self._cause()}; {REMEDY}")
+            if os.getppid() != self.ranks.parent:
+                raise RankLost("torchrun has gone; start it again")
+            time.sleep(0.2)
+        return self._store.get(key).decode()
+
+    def say(self, key: str, text: str) -> None:
+        """Tell the others, who wait for it."""
+        if self.ranks.count > 1:
+            self._store.set(key, text)
+
+    @cached_property
+    def _store(self) -> dist.Store:
+        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
+        store = dist.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=30))
+        # Of this attempt: what was told before torchrun restarted the processes is over.
+        return dist.PrefixStore(f"semcentres/{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+
+    def _said(self, key: str) -> bool:
+        return bool(self._store.check([key]))
+
+    def _alarm(self, key: str, text: str) -> None:
+        try:
+            self._store.set(key, " ".join(text.split()))
+            self._store.set("alarm", "")
+        except RuntimeError:
+            pass  # torchrun is gone, and with it whoever might have listened
+
+    def _answer(self, over: threading.Event) -> None:
+        """Answer an alarm, then see to it that this process ends; done by a thread."""
+        try:
+            while not self._said("alarm"):
+                if over.wait(PERIOD):
+                    return
+            self._store.set(f"at/{self.ranks.rank}", _where())
+        except RuntimeError:
+            pass  # the store is gone with torchrun: this process has to end too
+        if not over.wait(PATIENCE):
+            sys.stderr.write(f"semcentres: rank {self.ranks.rank}: ended at {_where()}\n")
+            sys.stderr.flush()
+            os._exit(RankLost.exit_code)
+
+    def _cause(self) -> str:
+        """Say which ranks are the cause, from what they answer within the time of grace."""
+        others = [rank for rank in range(self.ranks.count) if rank != self.ranks.rank]
+        deadline = time.monotonic() + GRACE
+        try:
+            while time.monotonic() < deadline:
+                failed = [rank for rank in others if self._said(f"failed/{rank}")]
+                answered = [rank for rank in others if self._said(f"at/{rank}")]
+                lost = [rank for rank in others if self._said(f"lost/{rank}")]
+                if failed:
+                    break
+                time.sleep(0.2)
+            told = {rank: self._store.get(f"failed/{rank}").decode() for rank in failed}
+            where = {rank: self._store.get(f"at/{rank}").decode() for rank in answered}
+        except RuntimeError:
+            return "torchrun and its store have gone"
+        if failed:
+            return "; ".join(f"rank {rank} failed with {told[rank]}" for rank in failed)
+        gone = [rank for rank in others if rank not in (*answered, *lost)]
+        if gone:
+            return "; ".join(f"rank {rank} is gone: killed, or its machine is" for rank in gone)
+        return "; ".join(
+            f"rank {rank} has not come within {self.timeout:g} s, it is at {where[rank]}"
+            for rank in answered
+            if rank not in lost
+        )
+
+
+@contextmanager
+def together(settings: TrainerSettings) -> Iterator[Watchdog]:
+    """Connect the processes that torchrun has started and watch over what they do.
+
+    Raises:
+        RankLost: one of the others is the cause that a block cannot go on.
+    """
+    if launched()[1] > 1:
+        make_fabric(settings)
+    ranks = join(settings.rank_timeout)
+    others = Watchdog(ranks, settings.rank_timeout)
+    with others.watching():
+        yield others
+    leave()
+
+
+def _is_lost_connection(error: BaseException) -> bool:
+    """Return whether a collective has failed; gloo's errors have no type of their own."""
+    return isinstance(error, dist.DistError) or (
+        isinstance(error, RuntimeError) and "gloo" in str(error)
+    )
+
+
+def _where() -> str:
+    """Return the line of this package that the main thread is at, and the line that it called."""
+    main = threading.main_thread().ident
+    frames = traceback.extract_stack(sys._current_frames()[main or 0])
+    ours = [frame for frame in frames if OURS in Path(frame.filename).parents]
+    lines = [
+        f"{Path(at.filename).name}:{at.lineno} in {at.name}" for at in (*ours[-1:], frames[-1])
+    ]
+    return ", ".join(dict.fromkeys(lines))

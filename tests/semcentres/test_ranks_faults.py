@@ -1,0 +1,129 @@
+"""Two processes of which one fails, dies, hangs or is told to stop: the others end, and say why."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from semcentres.checkpoint import RunFolder
+
+WORKER = Path(__file__).parent / "ranks_worker.py"
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+QUIET = {**os.environ, "OMP_NUM_THREADS": "1"}
+TIMEOUT = 12  # seconds, of the worker
+ABOUT = {"bank": "b", "data": "d"}
+FAULTS = ["raising", "killed", "hung", "stopped"]
+
+Started = dict[str, tuple[subprocess.Popen[str], Path]]
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    """All of them at once, since they mostly wait."""
+    found = {}
+    for fault in FAULTS:
+        folder = tmp_path_factory.mktemp(fault)
+        with (folder / "said").open("w") as said:
+            words = [*TORCHRUN, str(WORKER), "faulty", str(folder), fault]
+            found[fault] = (subprocess.Popen(words, env=QUIET, stderr=said, text=True), folder)
+    yield found
+    for process, folder in found.values():
+        process.kill()
+        process.wait()
+        for pid in pids(folder):
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("fault", "cause"),
+    [
+        ("raising", "rank 0: rank 1 failed with InputError: image 7 cannot be read"),
+        ("killed", "rank 0: rank 1 is gone: killed"),
+        ("hung", f"rank 0: rank 1 has not come within {TIMEOUT} s, it is at trainer.py:"),
+    ],
+)
+def test_all_end_and_name_the_rank(started: Started, fault: str, cause: str) -> None:
+    process, folder = started[fault]
+    assert process.wait(timeout=240) != 0
+    began, ended = ((folder / name).stat().st_mtime for name in ("pid1", "said"))
+    assert ended - began < TIMEOUT + 30  # from the step of the fault to torchrun's last word
+    said = (folder / "said").read_text()
+    assert f"semcentres: {cause}" in said
+    assert fault != "hung" or ", ranks_worker.py:" in said  # where it sleeps
+    assert not any(map(alive, pids(folder)))
+    whole = RunFolder(folder / "run").newest_checkpoint(ABOUT)
+    assert whole is not None
+    assert whole[0] == 2
+
+
+def test_ranks_without_torchrun_save_and_stop(started: Started) -> None:
+    """It is killed and cannot tell them; what they saved is a step that both had done."""
+    process, folder = started["stopped"]
+    records = folder / "run" / "metrics.jsonl"
+    wait_for(lambda: records.exists() and len(records.read_text().splitlines()) >= 3, process)
+    process.kill()
+    process.wait()
+    wait_for(lambda: not any(map(alive, pids(folder))))
+    whole = RunFolder(folder / "run").newest_checkpoint(ABOUT)
+    assert whole is not None
+    assert whole[0] == RunFolder(folder / "run").records()[-1]["step"]
+
+
+def test_a_signal_stops_two_ranks_and_one_goes_on(tmp_path: Path) -> None:
+    """By the command: the folder's lock, the end of a training, another number of processes."""
+    words = [
+        "-m", "semcentres", "train", "data=mnist_5k", "centres=one_hot", "encoder.width=4",
+        "trainer.steps=60", "trainer.labelled_batch=9", "trainer.unlabelled_batch=7",
+        "data.labels_per_class=10", "data.validation=50", "trainer.checkpoint_every=30",
+        "trainer.log_every=1", "trainer.precision=32-true", "trainer.device=cpu",
+    ]  # fmt: skip
+    run = RunFolder(tmp_path / "two")
+    command = [*TORCHRUN, *words, f"run_dir={run.path}"]
+    process = subprocess.Popen(command, env=QUIET, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: len(run.records()) >= 3, process)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "rank 0: stopped by SIGTERM after step" in errors
+    stopped = run.records()[-1]["step"]
+    assert [int(folder.name.removeprefix("step-")) for folder in run.steps()][-1] == stopped
+    for command in (
+        [sys.executable, *words, f"run_dir={run.path}"],
+        [*TORCHRUN, *words, f"run_dir={tmp_path / 'whole'}"],
+    ):
+        done = subprocess.run(command, env=QUIET, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    assert f"resuming {run.path} at step {stopped}" not in done.stderr
+    both = [RunFolder(tmp_path / name).records() for name in ("two", "whole")]
+    assert [record["step"] for record in both[0]] == [record["step"] for record in both[1]]
+    for record, wanted in zip(*both, strict=True):
+        for name in wanted.keys() - {"seconds"}:
+            slack = 0.05 if "accuracy" in name else 1e-2
+            assert record[name] == pytest.approx(wanted[name], rel=1e-2, abs=slack), name
+
+
+def pids(folder: Path) -> list[int]:
+    return [int(path.read_text() or 0) for path in folder.glob("pid*")]
+
+
+def alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def wait_for(what, process: subprocess.Popen[str] | None = None) -> None:  # noqa: ANN001
+    deadline = time.monotonic() + 240
+    while not what():
+        if process is not None:
+            assert process.poll() is None, process.returncode
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
