@@ -22,6 +22,7 @@ from semcentres.embedding import embed
 from semcentres.encoder import Encoder, keep_features
 from semcentres.hardware import make_fabric, wait_for
 from semcentres.interrupt import Stopped, interrupts
+from semcentres.objectives.adversarial import Attacking
 from semcentres.objectives.batch import EmbeddedBatch, Objective
 from semcentres.objectives.memory import Memory, Remembering
 from semcentres.progress import Progress, Stopwatch
@@ -213,6 +214,14 @@ class Trainer:
         unlabelled_rows = task.unlabelled.at(step)[share]
         labelled = self._views(labelled_rows, step, "labelled")
         unlabelled = self._views(unlabelled_rows, step, "unlabelled")
+        labels = task.images.labels[labelled_rows]
+        if isinstance(self.objective, Attacking):
+            for views, known in ((labelled, labels), (unlabelled, None)):
+                with self.fabric.autocast():
+                    attacked = self.objective.attack(
+                        self.raw_encoder, views[0], task.centres, known
+                    )
+                views.append(attacked)
         taught = [self._teach(unlabelled.pop(0))] if self.settings.teacher else []
         sizes = [len(view) for view in (*labelled, *unlabelled)]
         inputs = torch.cat([*labelled, *unlabelled])
@@ -221,7 +230,7 @@ class Trainer:
         embedded = self.encoder(inputs).split(sizes)
         return EmbeddedBatch(
             labelled=tuple(embedded[: len(labelled)]),
-            labels=task.images.labels[labelled_rows],
+            labels=labels,
             unlabelled=(*taught, *embedded[len(labelled) :]),
             centres=task.centres,
             progress=step / self.settings.steps,

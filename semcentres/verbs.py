@@ -30,6 +30,7 @@ from semcentres.encoder import Encoder
 from semcentres.finding import search as search
 from semcentres.identity import check_same_config, default_run_dir
 from semcentres.indexing import index as index
+from semcentres.measure_robustness import robustness as robustness  # a verb too
 from semcentres.model import Model
 from semcentres.objectives.batch import Objective
 from semcentres.predicting import predict as predict

@@ -3,7 +3,7 @@
 What an attack finds is real; what it does not find may be there all the same. Accuracy under
 attack is therefore an upper bound of the accuracy in the worst case.
 
-Dimensions: B inputs of any shape, K classes.
+Dimensions: B or N inputs, C channels, HW their pixels (none of plain vectors), K classes.
 """
 
 from collections.abc import Callable
@@ -13,10 +13,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from semcentres.randomness import generator
+
 # Inputs [B ...] to the scores [B K] whose largest is the class; differentiable.
 Scores = Callable[[Tensor], Tensor]
 
 STRIDE = 2.5  # radii that all steps together may go, as Madry et al. choose for CIFAR-10
+BLOCK = 256  # inputs that are attacked at a time
 TINY = 1e-12  # a gradient as short as that has no direction
 
 
@@ -46,15 +49,15 @@ def gap(scores: Float[Tensor, "B K"], labels: Int[Tensor, " B"]) -> Float[Tensor
 
 def attack(
     scores: Scores,
-    inputs: Float[Tensor, "B *shape"],
+    inputs: Float[Tensor, "B C *HW"],
     labels: Int[Tensor, " B"],
     *,
     norm: Norm,
     radius: float | Float[Tensor, " B"],
     steps: int,
-    generator: torch.Generator | None = None,
+    draws: torch.Generator | None = None,
     bounds: tuple[float, float] | None = (0.0, 1.0),
-) -> Float[Tensor, "B *shape"]:
+) -> Float[Tensor, "B C *HW"]:
     """Return, of the inputs on the way of projected gradient descent, those of the least gap.
 
     Madry et al. 2018 (arXiv:1706.06083), section 2.1, on the gap of the scores, as the loss f_6 of
@@ -69,7 +72,7 @@ def attack(
         norm: of the change.
         radius: largest change, at least 0; of all inputs, or of each.
         steps: of the descent, at least 1.
-        generator: draws a random start within the radius; None starts at the inputs.
+        draws: of a random start within the radius; None starts at the inputs.
         bounds: least and largest value of an input; None has none.
 
     Returns:
@@ -77,7 +80,7 @@ def attack(
     """
     reach = _each(torch.as_tensor(radius, dtype=inputs.dtype, device=inputs.device), inputs)
     stride = reach * min(1.0, STRIDE / steps)
-    start = torch.zeros_like(inputs) if generator is None else _draw(inputs, norm, generator)
+    start = torch.zeros_like(inputs) if draws is None else _draw(inputs, norm, draws)
     moved = _bounded(inputs + reach * start, bounds)
     worst, least = inputs, torch.full_like(inputs.flatten(1)[:, 0], torch.inf)
     for step in range(steps + 1):
@@ -93,6 +96,56 @@ def attack(
             change = moved.detach() - stride * _steepest(slope, norm) - inputs
             moved = _bounded(inputs + _project(change, norm, reach), bounds)
     return worst
+
+
+def least_gap(
+    scores: Scores,
+    inputs: Float[Tensor, "N C *HW"],
+    labels: Int[Tensor, " N"],
+    *,
+    norm: Norm,
+    radius: float | Float[Tensor, " N"],
+    steps: int,
+    seed: int,
+    starts: int = 2,
+    bounds: tuple[float, float] | None = (0.0, 1.0),
+    judge: Scores | None = None,
+) -> Float[Tensor, " N"]:
+    """Return the least gap of each input that several attacks find; below 0 one has succeeded.
+
+    Args:
+        scores: inputs to the scores of the classes.
+        inputs: where they start; any number.
+        labels: column of the class that is to be left.
+        norm: of the change.
+        radius: largest change, at least 0; of all inputs, or of each.
+        steps: of each attack.
+        seed: of the random starts.
+        starts: attacks; the first starts at the inputs, the others within the radius.
+        bounds: least and largest value of an input; None has none.
+        judge: scores whose gap is returned; None takes those that are attacked.
+    """
+    judge = scores if judge is None else judge
+    reach = torch.as_tensor(radius, dtype=inputs.dtype, device=inputs.device).expand(len(inputs))
+    found = []
+    for number, rows in enumerate(torch.arange(len(inputs)).split(BLOCK)):
+        least = torch.full((len(rows),), torch.inf, dtype=inputs.dtype, device=inputs.device)
+        for start in range(starts):
+            draws = generator(seed, "attack", number, start, device=inputs.device)
+            moved = attack(
+                scores,
+                inputs[rows],
+                labels[rows],
+                norm=norm,
+                radius=reach[rows],
+                steps=steps,
+                draws=draws if start else None,
+                bounds=bounds,
+            )
+            with torch.no_grad():
+                least = torch.minimum(least, gap(judge(moved), labels[rows]))
+        found.append(least)
+    return torch.cat(found)
 
 
 def _each(values: Tensor, inputs: Tensor) -> Tensor:
@@ -115,14 +168,14 @@ def _project(change: Tensor, norm: Norm, reach: Tensor) -> Tensor:
     return change * (reach / _length(change).clamp(min=TINY)).clamp(max=1)
 
 
-def _draw(inputs: Tensor, norm: Norm, generator: torch.Generator) -> Tensor:
+def _draw(inputs: Tensor, norm: Norm, draws: torch.Generator) -> Tensor:
     """Return changes that are uniform in the ball of radius 1."""
     like = {"dtype": inputs.dtype, "device": inputs.device}
     if norm is Norm.LINF:
-        return 2 * torch.rand(inputs.shape, generator=generator, **like) - 1
-    direction = torch.randn(inputs.shape, generator=generator, **like)
-    share = torch.rand(len(inputs), generator=generator, **like)
-    share = share ** (1 / inputs[0].numel())
+        return 2 * torch.rand(inputs.shape, generator=draws, **like) - 1
+    direction = torch.randn(inputs.shape, generator=draws, **like)
+    # The volume of a ball grows with the power of its dimension.
+    share = torch.rand(len(inputs), generator=draws, **like) ** (1 / inputs[0].numel())
     return direction / _length(direction).clamp(min=TINY) * _each(share, inputs)
 
 

@@ -159,9 +159,7 @@ def convolution_norm(
     return float(torch.linalg.matrix_norm(frequencies, ord=2).max())
 
 
-def first_order_margins(
-    scores: Scores, inputs: Float[Tensor, "N *shape"]
-) -> Float[Tensor, " N"]:
+def first_order_margins(scores: Scores, inputs: Float[Tensor, "N C *HW"]) -> Float[Tensor, " N"]:
     """Return a first-order estimate of each input's distance to another class; not a guarantee.
 
         (s_i - s_max) / |gradient of (s_i - s_max)|
