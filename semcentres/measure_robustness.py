@@ -83,7 +83,7 @@ def measure(model: Model, shown: ImageSet, config: RobustnessConfig) -> Results:
             " and from a random start",
             **{
                 norm: [{"radius": r, "accuracy": asked.accuracy(scores, norm, r)} for r in radii]
-                for norm, radii in (("l2", config.l2), ("linf", config.linf))
+                for norm, radii in (("l2", sorted(config.l2)), ("linf", sorted(config.linf)))
             },
         },
     }
@@ -183,8 +183,7 @@ def scores_over(model: Model, views: int) -> Scores:
 def _by_noise(
     model: Model, inputs: Tensor, labels: np.ndarray, config: RobustnessConfig
 ) -> Results:
-    noise = Smoothing(sigma=config.sigma, samples=config.samples, alpha=config.alpha)
-    scores = scores_over(model, 1)
+    noise, scores = _noise(config), scores_over(model, 1)
 
     @torch.inference_mode()
     def classify(noisy: Tensor) -> Tensor:
@@ -204,11 +203,17 @@ def _by_noise(
     }
 
 
+def _noise(config: RobustnessConfig) -> Smoothing:
+    return Smoothing(sigma=config.sigma, samples=config.samples, alpha=config.alpha)
+
+
 def _shares(radii: np.ndarray, right: np.ndarray, wanted: list[float]) -> Results:
     """Return the share of images that are right and certified for at least each radius."""
     return {
         "median": float(np.median(radii)),
-        "l2": [{"radius": r, "accuracy": float((right & (radii >= r)).mean())} for r in wanted],
+        "l2": [
+            {"radius": r, "accuracy": float((right & (radii >= r)).mean())} for r in sorted(wanted)
+        ],
     }
 
 
@@ -221,7 +226,7 @@ def _by_views(model: Model, shown: ImageSet, asked: Asked, views: int) -> Result
     found = model.predict(shown.images, views=views)
     right = found.rows == shown.labels.numpy()
     over, one = scores_over(model, views), scores_over(model, 1)
-    radius = asked.config.l2[0]
+    radius = min(asked.config.l2)
     return {
         "views": views,
         "accuracy": float(right.mean()),
@@ -241,5 +246,6 @@ def _check(config: RobustnessConfig) -> None:
             f"num_images={config.num_images}, steps={config.steps} and num_views="
             f"{config.num_views} must be 1 or more"
         )
-    if not config.l2 or min(*config.l2, *config.linf) <= 0:
+    if not config.l2 or min([*config.l2, *config.linf]) <= 0:
         raise UsageError(f"l2={config.l2} and linf={config.linf} must be above 0, and l2 not empty")
+    _noise(config)

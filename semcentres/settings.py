@@ -126,7 +126,7 @@ class RobustnessConfig:
     sigma: float = 0.25  # of smoothing: standard deviation of the noise
     samples: int = 1000  # of smoothing: noisy copies an image
     alpha: float = 0.001  # of smoothing: probability that a radius is wrong
-    num_views: int = 1  # above 1: what so many views of an image bring, also at l2's first radius
+    num_views: int = 1  # above 1: what so many views of an image bring, also at l2's least radius
     seed: int = 0
 
 

@@ -216,12 +216,10 @@ class Trainer:
         unlabelled = self._views(unlabelled_rows, step, "unlabelled")
         labels = task.images.labels[labelled_rows]
         if isinstance(self.objective, Attacking):
-            for views, known in ((labelled, labels), (unlabelled, None)):
-                with self.fabric.autocast():
-                    attacked = self.objective.attack(
-                        self.raw_encoder, views[0], task.centres, known
-                    )
-                views.append(attacked)
+            attack = partial(self.objective.attack, self.raw_encoder, task.centres)
+            with self.fabric.autocast():
+                labelled.append(attack(labelled[0], labels))
+                unlabelled.append(attack(unlabelled[0], None))
         taught = [self._teach(unlabelled.pop(0))] if self.settings.teacher else []
         sizes = [len(view) for view in (*labelled, *unlabelled)]
         inputs = torch.cat([*labelled, *unlabelled])

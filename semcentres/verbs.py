@@ -30,7 +30,6 @@ from semcentres.encoder import Encoder
 from semcentres.finding import search as search
 from semcentres.identity import check_same_config, default_run_dir
 from semcentres.indexing import index as index
-from semcentres.measure_robustness import robustness as robustness  # a verb too
 from semcentres.model import Model
 from semcentres.objectives.batch import Objective
 from semcentres.predicting import predict as predict
@@ -45,7 +44,7 @@ from semcentres.recipe import (
     read_source,
     select,
 )
-from semcentres.settings import CheckConfig, EvaluateConfig, TrainConfig
+from semcentres.settings import CheckConfig, EvaluateConfig, RobustnessConfig, TrainConfig
 from semcentres.sharding import embed as embed
 from semcentres.task import Task
 from semcentres.trainer import Trainer
@@ -138,6 +137,13 @@ def evaluate(config: EvaluateConfig, source: Source | None = None) -> tuple[RunF
     with run.lock():
         asked = replace(trained, split=config.split)
         return run, _assess_run(run, asked, source, bank, num_views=config.num_views)
+
+
+def robustness(config: RobustnessConfig, source: Source | None = None) -> tuple[RunFolder, Results]:
+    """Attack a trained run's images, and certify them."""
+    from semcentres.measure_robustness import robustness
+
+    return robustness(config, source)
 
 
 def read_results(run: RunFolder) -> Results | None:

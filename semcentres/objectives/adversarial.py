@@ -26,7 +26,7 @@ class Attacking(Protocol):
     """An objective that wants an attacked view, the last, of every image."""
 
     def attack(
-        self, encoder: nn.Module, inputs: Tensor, centres: Tensor, labels: Tensor | None
+        self, encoder: nn.Module, centres: Tensor, inputs: Tensor, labels: Tensor | None
     ) -> Tensor:
         """Return the attacked inputs; without labels, the class that is left is the nearest."""
         ...
@@ -72,16 +72,16 @@ class Adversarial(nn.Module):
     def attack(
         self,
         encoder: nn.Module,
-        inputs: Float[Tensor, "B C *HW"],
         centres: Float[Tensor, "K D"],
+        inputs: Float[Tensor, "B C *HW"],
         labels: Int[Tensor, " B"] | None,
     ) -> Float[Tensor, "B C *HW"]:
         """Return the inputs, moved away from their class as far as the attack finds.
 
         Args:
             encoder: inputs to embeddings.
-            inputs: a view of images, in [0, 1] where they are images.
             centres: unit rows.
+            inputs: a view of images, in [0, 1] where they are images.
             labels: row of each image's centre; None takes the one nearest to the clean view.
         """
         if not len(inputs):

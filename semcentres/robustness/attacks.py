@@ -82,7 +82,7 @@ def attack(
     stride = reach * min(1.0, STRIDE / steps)
     start = torch.zeros_like(inputs) if draws is None else _draw(inputs, norm, draws)
     moved = _bounded(inputs + reach * start, bounds)
-    worst, least = inputs, torch.full_like(inputs.flatten(1)[:, 0], torch.inf)
+    worst, least = inputs.detach(), torch.full_like(inputs.flatten(1)[:, 0], torch.inf)
     for step in range(steps + 1):
         moved.requires_grad_(step < steps)
         with torch.set_grad_enabled(step < steps):

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from centre_builders.errors import UsageError
 from semcentres.cli import main
-from semcentres.compose import compose_settings
 from semcentres.components import build
+from semcentres.compose import compose_settings
 from semcentres.data.mnist_5k import mnist_5k
 from semcentres.data.stream import Stream
 from semcentres.encoder import Encoder, small_conv
@@ -91,7 +91,7 @@ def test_attacked_view_leaves_its_class_and_nothing_else_changes(known: bool) ->
     encoder, inputs, centres = small().train(), images(), torch.eye(5, 6)
     before = {k: v.clone() for k, v in encoder.state_dict().items()}
     labels = torch.arange(12) % 5 if known else None
-    moved = objective(steps=5).attack(encoder, inputs, centres, labels)
+    moved = objective(steps=5).attack(encoder, centres, inputs, labels)
     assert encoder.training
     assert all(torch.equal(before[k], v) for k, v in encoder.state_dict().items())
     assert all(p.grad is None for p in encoder.parameters())
@@ -103,7 +103,7 @@ def test_attacked_view_leaves_its_class_and_nothing_else_changes(known: bool) ->
 
 
 def test_empty_batch_has_nothing_to_attack() -> None:
-    assert len(objective().attack(small(), images(0), torch.eye(5, 6), None)) == 0
+    assert len(objective().attack(small(), torch.eye(5, 6), images(0), None)) == 0
 
 
 @pytest.mark.parametrize("wrong", [{"radius": 0.0}, {"steps": 0}, {"norm": "l3"}])
