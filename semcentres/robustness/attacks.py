@@ -170,12 +170,13 @@ def _project(change: Tensor, norm: Norm, reach: Tensor) -> Tensor:
 
 def _draw(inputs: Tensor, norm: Norm, draws: torch.Generator) -> Tensor:
     """Return changes that are uniform in the ball of radius 1."""
-    like = {"dtype": inputs.dtype, "device": inputs.device}
+    dtype, device = inputs.dtype, inputs.device
     if norm is Norm.LINF:
-        return 2 * torch.rand(inputs.shape, generator=draws, **like) - 1
-    direction = torch.randn(inputs.shape, generator=draws, **like)
+        return 2 * torch.rand(inputs.shape, generator=draws, dtype=dtype, device=device) - 1
+    direction = torch.randn(inputs.shape, generator=draws, dtype=dtype, device=device)
+    share = torch.rand(len(inputs), generator=draws, dtype=dtype, device=device)
     # The volume of a ball grows with the power of its dimension.
-    share = torch.rand(len(inputs), generator=draws, **like) ** (1 / inputs[0].numel())
+    share = share.pow(1 / inputs[0].numel())
     return direction / _length(direction).clamp(min=TINY) * _each(share, inputs)
 
 

@@ -125,21 +125,20 @@ def _own_constant(layer: nn.Module, given: Tensor) -> float:
         return float((scale if layer.weight is None else scale * layer.weight).abs().max())
     if isinstance(layer, AlmostOrthogonalConv):
         return convolution_norm(layer.kernel(), given.shape[2:], (layer.padding, layer.padding))
-    if isinstance(layer, nn.Conv2d) and _plain(layer):
+    if isinstance(layer, nn.Conv2d) and not isinstance(layer.padding, str) and _plain(layer):
         # A stride leaves pixels out, which lengthens nothing.
         return convolution_norm(layer.weight, given.shape[2:], layer.padding)
     return math.inf
 
 
 def _plain(layer: nn.Conv2d) -> bool:
-    simple = layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
-    return simple and not isinstance(layer.padding, str)
+    return layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
 
 
 def convolution_norm(
     kernel: Float64[Tensor, "outputs inputs h w"],
     size: tuple[int, ...],
-    padding: str | tuple[int, ...],
+    padding: tuple[int, ...],
 ) -> float:
     """Return a bound of the spectral norm of a convolution of zero-padded maps.
 
@@ -152,7 +151,7 @@ def convolution_norm(
         size: height and width of the maps that come in.
         padding: zeros at each side.
     """
-    torus = [side + 2 * int(pad) for side, pad in zip(size, padding, strict=True)]
+    torus = [side + 2 * pad for side, pad in zip(size, padding, strict=True)]
     if torus[0] < kernel.shape[2] or torus[1] < kernel.shape[3]:
         return math.inf
     frequencies = torch.fft.rfft2(kernel, s=torus).permute(2, 3, 0, 1)
