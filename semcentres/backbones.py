@@ -186,6 +186,8 @@ def check_images(encoder: Encoder, images: Shaped[Tensor, "N ..."]) -> None:
     try:
         with torch.inference_mode():
             encoder.eval()(plain(images[:1]))
+    except InputError:
+        raise  # it has its own remedy
     except (RuntimeError, AssertionError, ValueError) as error:
         raise InputError(
             f"the encoder cannot take images of {side} pixels ({error}); {remedy}"

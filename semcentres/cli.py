@@ -18,6 +18,7 @@ semcentres: image encoders trained toward fixed centres made from class names
   semcentres train     train an encoder toward the centres, then evaluate it
   semcentres compare   train several choices with equal steps and seeds; one table, one figure
   semcentres evaluate  evaluate a trained run: retrieval, kNN, nearest centre, pictures
+  semcentres robustness   accuracy under attack, and radii that are certified
   semcentres predict   classes of images: confidence, runner-up, none of these
   semcentres embed     write embeddings of files or of a split; goes on where it was stopped
   semcentres index     embeddings to an index that can be searched, its recall measured
@@ -35,6 +36,7 @@ Words are key=value, in Hydra's form:
   semcentres data check data=folder data.root=~/pictures
   semcentres train data=folder data.root=~/pictures run_dir=runs/mine
   semcentres evaluate run_dir=runs/mine
+  semcentres robustness run_dir=runs/mine num_images=200
   semcentres predict run_dir=runs/mine images=~/new out=predictions.csv
   semcentres embed run_dir=runs/mine images=~/more out=more/embeddings
   semcentres index embeddings=more/embeddings out=more/index

@@ -27,6 +27,8 @@ class Encoder(nn.Module):
         size: side in pixels that images are resized to first; None leaves them.
         trained_at: side of the images that the backbone's weights were trained on, for those who
             give it others; None where they are new.
+        margins: whether in training the raw embeddings' lengths below 1 are kept, so that
+            objectives see them; for backbones whose lengths mean something (`lipschitz`).
     """
 
     def __init__(
@@ -37,11 +39,13 @@ class Encoder(nn.Module):
         std: Sequence[float],
         size: int | None = None,
         trained_at: int | None = None,
+        margins: bool = False,
     ) -> None:
         super().__init__()
         self.backbone = backbone
         self.size = size
         self.trained_at = trained_at
+        self.margins = margins
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean))
@@ -49,13 +53,22 @@ class Encoder(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "B C *HW"]) -> Float[Tensor, "B D"]:
         """Return unit embeddings, in float32 under any autocast."""
+        raw = self.raw(inputs).float()
+        if self.margins and self.training:
+            # The nearest point of the ball, and no point is moved nearer to it than to another:
+            # what an objective sees is as Lipschitz as the backbone. Unit length would not be.
+            return raw / raw.norm(dim=-1, keepdim=True).clamp(min=1)
+        return F.normalize(raw, dim=-1)
+
+    def raw(self, inputs: Float[Tensor, "B C *HW"]) -> Float[Tensor, "B D"]:
+        """Return the backbone's embeddings before they are scaled to length 1."""
         if self.size is not None:
             side = (self.size, self.size)
             # In float32: torch cannot resize bfloat16, which mixed precision may hand in.
             inputs = F.interpolate(inputs.float(), side, mode="bilinear", antialias=True)
         shape = (-1, *[1] * (inputs.ndim - 2))
-        raw = self.backbone((inputs - self.mean.view(shape)) / self.std.view(shape))
-        return F.normalize(raw.float(), dim=-1)
+        embeddings: Tensor = self.backbone((inputs - self.mean.view(shape)) / self.std.view(shape))
+        return embeddings
 
 
 class WithFeatures(nn.Module):

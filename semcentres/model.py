@@ -148,17 +148,29 @@ class Model:
         """Return the embeddings of some images in view `number`, 0 being the plain image."""
         if number == 0:
             return torch.from_numpy(self.embed(images, rows))
+
+        def moved(batch: Tensor, _: int) -> Tensor:
+            return self.moved(batch, number)
+
+        return torch.from_numpy(embed(self.encoder, images, rows=rows, view=moved))
+
+    def moved(self, images: Tensor, number: int) -> Tensor:
+        """Return images as the encoder takes them in view `number`, which moves all alike.
+
+        Args:
+            images: uint8 [N C H W], or the same as floats in [0, 255], which gradients pass.
+            number: of the view, from 1.
+
+        Raises:
+            InputError: the model was stored without a view.
+        """
         view = None if self.about.get("view") is None else build(self.about["view"], "views")
         if not isinstance(view, RandomView):
             raise InputError(
                 f"this model knows no view that moves images, only the plain one; leave views at 1"
                 f" (it holds {self.about.get('view')})"
             )
-
-        def moved(batch: Tensor, _: int) -> Tensor:
-            return view.alike(batch, generator("inference", number, device=batch.device))
-
-        return torch.from_numpy(embed(self.encoder, images, rows=rows, view=moved))
+        return view.alike(images, generator("inference", number, device=images.device))
 
     def add_classes(
         self, names: Sequence[str], *, descriptions: Mapping[str, str] | None = None

@@ -16,7 +16,7 @@ CACHED = 2**18
 
 
 def resample(
-    images: UInt8[Tensor, "B C H W"],
+    images: UInt8[Tensor, "B C H W"] | Float[Tensor, "B C H W"],
     matrices: Float[Tensor, "B 2 3"],
     shape: tuple[int, int],
     *,
@@ -30,7 +30,8 @@ def resample(
     sampled, and a batch falls into a few groups.
 
     Args:
-        images: bytes; a CPU shrinks them as such, which rounds each pixel by at most 1.
+        images: bytes; a CPU shrinks them as such, which rounds each pixel by at most 1. Or floats
+            of the same range.
         matrices: from coordinates of the view in [-1, 1] to the image's, as in `F.affine_grid`
             with `align_corners=False`.
         shape: h, w of the result.

@@ -115,6 +115,24 @@ class EvaluateConfig:
 
 
 @dataclass
+class RobustnessConfig:
+    """`semcentres robustness`."""
+
+    run_dir: str = MISSING  # a run folder made by train
+    split: str = "test"  # test or validation
+    num_images: int = 500  # evenly spaced images of the split
+    l2: list[float] = field(default_factory=lambda: [0.25, 0.5, 1.0])  # radii, pixels in [0, 1]
+    linf: list[float] = field(default_factory=lambda: [0.01, 0.03])  # radii of attacks alone
+    steps: int = 20  # of each attack
+    certify: str = "lipschitz"  # or smoothing: the class under noise, of encoders trained on noise
+    sigma: float = 0.25  # of smoothing: standard deviation of the noise
+    samples: int = 1000  # of smoothing: noisy copies an image
+    alpha: float = 0.001  # of smoothing: probability that a radius is wrong
+    num_views: int = 1  # above 1: what so many views of an image bring, also at l2's least radius
+    seed: int = 0
+
+
+@dataclass
 class PredictConfig:
     """`semcentres predict`."""
 
@@ -202,6 +220,7 @@ SCHEMAS = {
     "check": CheckConfig,
     "centres": CentresConfig,
     "evaluate": EvaluateConfig,
+    "robustness": RobustnessConfig,
     "predict": PredictConfig,
     "embed": EmbedConfig,
     "index": IndexConfig,

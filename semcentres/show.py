@@ -13,7 +13,7 @@ from rich.table import Table
 from centre_builders.audit import Audit
 from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError
-from semcentres import show_audit, show_check, show_predictions
+from semcentres import show_audit, show_check, show_predictions, show_robustness
 from semcentres.card import MEASURES
 from semcentres.check import DataCheck
 from semcentres.comparison import Comparison
@@ -80,6 +80,7 @@ def train(outcome: tuple[Any, Mapping[str, Any]]) -> None:
 
 
 evaluate = train
+robustness = show_robustness.show
 
 
 def check(found: DataCheck) -> None:

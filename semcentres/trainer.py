@@ -25,6 +25,7 @@ from semcentres.finite import IN_A_ROW, FiniteGuard, likely_cause, not_finite, t
 from semcentres.hardware import make_fabric, wait_for
 from semcentres.interrupt import Stopped, interrupts
 from semcentres.joint_norm import join_norms
+from semcentres.objectives.adversarial import Attacking
 from semcentres.objectives.batch import EmbeddedBatch, Objective
 from semcentres.objectives.memory import Memory, Remembering
 from semcentres.progress import Progress, Stopwatch
@@ -275,6 +276,13 @@ class Trainer:
         labelled_rows, unlabelled_rows = task.labelled.at(step), task.unlabelled.at(step)
         labelled = self._views(labelled_rows, step, "labelled")
         unlabelled = self._views(unlabelled_rows, step, "unlabelled")
+        labels = task.images.labels[labelled_rows]
+        if isinstance(self.objective, Attacking):
+            attack = partial(self.objective.attack, self.raw_encoder, task.centres)
+            with self.fabric.autocast():
+                own = labels[self.ranks.share(len(labels)).rows]
+                labelled.append(attack(labelled[0], own))
+                unlabelled.append(attack(unlabelled[0], None))
         taught = [self._teach(unlabelled.pop(0))] if self.settings.teacher else []
         sizes = [len(view) for view in (*labelled, *unlabelled)]
         inputs = torch.cat([*labelled, *unlabelled])
@@ -286,7 +294,7 @@ class Trainer:
         embedded = self.ranks.gather(own, nums)
         return EmbeddedBatch(
             labelled=tuple(embedded[: len(labelled)]),
-            labels=task.images.labels[labelled_rows],
+            labels=labels,
             unlabelled=tuple(embedded[len(labelled) :]),
             centres=task.centres,
             progress=step / self.settings.steps,

@@ -96,11 +96,14 @@ class RandomView:
         return self._spoil(self._recolour(self._resample(images, draws), draws), draws)
 
     def alike(
-        self, images: UInt8[Tensor, "B C H W"], generator: torch.Generator
+        self,
+        images: UInt8[Tensor, "B C H W"] | Float[Tensor, "B C H W"],
+        generator: torch.Generator,
     ) -> Float[Tensor, "B C H W"]:
         """Return one view that is the same for all images: its geometry alone, in their own shape.
 
-        So what is said of an image depends neither on its batch nor on its place in it.
+        So what is said of an image depends neither on its batch nor on its place in it. Images may
+        be floats in [0, 255], and gradients reach them.
         """
         height, width = images.shape[-2:]
         matrices = self._affine(Draws(generator, Share(0, 1, 1)), height / width)

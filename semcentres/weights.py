@@ -22,6 +22,7 @@ from centre_builders.sealed import save_sealed
 from semcentres.backbones import LibraryModel
 from semcentres.components import build
 from semcentres.encoder import Encoder
+from semcentres.lipschitz import LipschitzBackbone
 from semcentres.prediction import Calibration
 
 WEIGHTS = "model.safetensors"
@@ -51,7 +52,7 @@ def make_encoder(
         component = {**component, "weights": None}
     backbone = build(component, "encoder")(channels=channels, dimension=bank.dimension)
     mean, std = statistics or ([0.0] * channels, [1.0] * channels)
-    if isinstance(backbone, LibraryModel):
+    if isinstance(backbone, LibraryModel | LipschitzBackbone):
         return backbone.encoder((mean, std))
     return Encoder(backbone, mean=mean, std=std)
 
