@@ -280,8 +280,8 @@ class Trainer:
         if isinstance(self.objective, Attacking):
             attack = partial(self.objective.attack, self.raw_encoder, task.centres)
             with self.fabric.autocast():
-                own = labels[self.ranks.share(len(labels)).rows]
-                labelled.append(attack(labelled[0], own))
+                own_labels = labels[self.ranks.share(len(labels)).rows]
+                labelled.append(attack(labelled[0], own_labels))
                 unlabelled.append(attack(unlabelled[0], None))
         taught = [self._teach(unlabelled.pop(0))] if self.settings.teacher else []
         sizes = [len(view) for view in (*labelled, *unlabelled)]
