@@ -214,7 +214,7 @@ def _fetched(name: str, make: Any) -> Weights:  # noqa: ANN401
     """Return the weights of the published model that `make` gives."""
     try:
         weights: Weights = make().state_dict()
-    except (RuntimeError, *faults()) as error:
+    except faults() as error:
         # What both libraries' downloads raise, without a connection or with a broken file.
         raise InputError(
             f"the published weights of {name} cannot be had ({error}); fetch them once where there"

@@ -68,11 +68,11 @@ def push_to_hub(folder: str | Path, repository: str, *, private: bool = True) ->
 
 
 def faults() -> tuple[type[Exception], ...]:
-    """Return what the hub's client raises where it cannot reach the hub, or is refused."""
+    """Return what the hub's clients raise where they cannot reach it, are refused, or get half."""
     from huggingface_hub import errors
 
     # HTTPError is that of httpx or of httpx2, by the client's version; not all of it is OSError.
-    return OSError, errors.HTTPError, errors.HFValidationError  # type: ignore[attr-defined]
+    return OSError, RuntimeError, errors.HTTPError, errors.HFValidationError  # type: ignore[attr-defined]
 
 
 def _reason(error: Exception) -> str:

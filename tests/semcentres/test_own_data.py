@@ -129,7 +129,8 @@ def test_what_is_made_of_a_run_names_the_files_from_any_folder(
         assert Path(hit["path"]).parent == clothes / hit["label"]
     assert hits[0]["path"] in capfd.readouterr().out
     known = json.loads((run / "split.json").read_text())
-    predicted = [json.loads(line) for line in (clothes.parent / "test.jsonl").open()]
+    lines = (clothes.parent / "test.jsonl").read_text().splitlines()
+    predicted = [json.loads(line) for line in lines]
     assert [row["image"] for row in predicted] == [str(clothes / id_) for id_ in known["test"]]
     own = read_embedded(clothes.parent / "own").items["path"].to_pylist()
     trained = [*known["labelled"], *known["unlabelled"]]
