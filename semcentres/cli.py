@@ -93,7 +93,8 @@ def _guarded(work: Callable[[], Any], words: Sequence[str]) -> int:
         return 0
     except OSError as error:
         name = error.filename or "a file"
-        code = 3 if isinstance(error, FileNotFoundError) else 5
+        named = FileNotFoundError | NotADirectoryError | IsADirectoryError | FileExistsError
+        code = 3 if isinstance(error, named) else 5
         return _complain(f"{name}: {error.strerror}; mend that and run again", code)
     return 0
 

@@ -13,7 +13,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "data.validation": (0, inf),
     "centres.remove_directions": (0, inf),
     "trainer.steps": (1, inf),
-    "trainer.labelled_batch": (1, inf),
+    "trainer.labelled_batch": (0, inf),
     "trainer.unlabelled_batch": (0, inf),
     "trainer.learning_rate": (1e-12, 1e6),
     "trainer.weight_decay": (0, 1e6),

@@ -124,6 +124,7 @@ def _decode_to(out: UInt8[np.ndarray, "S S C"], path: Path) -> None:
             if file.read(len(JPEG)) == JPEG:
                 file.seek(0)
                 data = file.read()
+                check_scans(data)
                 if not _in_place(data, out):
                     out[:] = _jpeg(data, size, channels)
                 return
@@ -152,7 +153,6 @@ def _is_turned(data: bytes) -> bool:
 def _jpeg(data: bytes, size: int, channels: int) -> UInt8[np.ndarray, "{size} {size} {channels}"]:
     height, width, colours, _ = decode_jpeg_header(data)
     check_pixels(width, height)
-    check_scans(data)
     if colours not in ("YCbCr", "Gray"):
         raise ValueError(f"a JPEG of {colours}")
     with decoding(height * width):
@@ -160,12 +160,12 @@ def _jpeg(data: bytes, size: int, channels: int) -> UInt8[np.ndarray, "{size} {s
 
 
 def _smaller_jpeg(
-    data: bytes, height: float, width: float, size: int, channels: int
+    data: bytes, whole_height: int, whole_width: int, size: int, channels: int
 ) -> UInt8[np.ndarray, "{size} {size} {channels}"]:
     # Reduced by the decoder to no less than `size`; what it then has of the image need not be
     # whole pixels.
-    share = next((s for s in SHARES if min(height, width) * s >= size), 1)
-    height, width = height * share, width * share
+    share = next((s for s in SHARES if min(whole_height, whole_width) * s >= size), 1)
+    height, width = whole_height * share, whole_width * share
     pixels: UInt8[np.ndarray, "H W C"] = decode_jpeg(
         data, COLOURS[channels], min_height=ceil(height), min_width=ceil(width)
     )
