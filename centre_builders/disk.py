@@ -37,7 +37,7 @@ def beside(target: Path) -> Iterator[Path]:
         with suppress(OSError):
             size = _size(place)
             remove(place)
-        explain(error, target, size)
+        _explain(error, target, size)
         raise
 
 
@@ -105,18 +105,23 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def explain(error: BaseException, target: Path, size: int) -> None:
-    """Raise what an error means for the file that was to be written; return where it is another's.
-
-    Args:
-        error: what was raised.
-        target: what was to be written.
-        size: bytes of it that there was room for.
+@contextmanager
+def writing(target: Path, size: int = 0) -> Iterator[None]:
+    """Say of the system's errors within that they are about a file, of which so much is written.
 
     Raises:
         NoSpace: the disk is full.
-        DiskError: the system refuses for another reason.
+        DiskError: the target cannot be written for another reason.
     """
+    try:
+        yield
+    except OSError as error:
+        _explain(error, target, size)
+        raise
+
+
+def _explain(error: BaseException, target: Path, size: int) -> None:
+    """Raise what an error means for what was to be written; return where it is another's."""
     found = _system_error(error)
     if found is None or not _is_near(found.filename, target):
         return

@@ -49,7 +49,8 @@ class FiniteGuard:
         # Squared, as the optimiser's second moment will have it.
         bad = ~(largest.square().isfinite() & loss.isfinite())
         if self.fabric.world_size > 1:
-            bad = self.fabric.all_reduce(bad.float(), reduce_op="sum") > 0  # type: ignore[operator]
+            total: Any = self.fabric.all_reduce(bad.float(), reduce_op="sum")
+            bad = total > 0
         # The fused optimisers read it; it is there for gradient scalers, which overwrite it.
         self.optimiser.found_inf = bad.float()  # type: ignore[attr-defined]
         for buffer, kept in zip(self.buffers, self._kept, strict=True):

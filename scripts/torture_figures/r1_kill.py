@@ -33,7 +33,7 @@ def run(trials: int, seed: int) -> dict[str, Any]:
     trainer = make_trainer(steps=1_000_000, every=1)
     with tempfile.TemporaryDirectory() as place:
         ours = _kill(trainer, Path(place) / "ours", trials, seed, save=None)
-        usual = max(trials, 16)
+        usual = min(max(trials, 16), 60)
         naive = _kill(trainer, Path(place) / "naive", usual, seed, save=_save_naively)
     keys = ("corrupt", "lost", "temporaries")
     return {

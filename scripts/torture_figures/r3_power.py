@@ -86,8 +86,8 @@ def _cut(writer: Writer, trials: int, draw: random.Random) -> list[str]:
         shutil.copytree(folder, before)
         calls = _note(writer, folder, new, Path(place) / "journal")
         for trial in range(trials):
-            # First after all calls: what was acknowledged must be there.
-            end = len(calls) if trial == 0 else draw.randrange(len(calls))
+            # Every fourth is after all calls: what was acknowledged must be there.
+            end = draw.randrange(len(calls)) if trial % 4 else len(calls)
             root = _read_tree(before)
             for what, *words in calls[:end]:
                 _replay(root, what, [os.path.relpath(word, folder) for word in words[:-1]], words)
