@@ -91,7 +91,8 @@ def _explain(verb: str, words: Sequence[str], error: Exception) -> str:
             f"{error.override}: this is not key=value ({' '.join(reason)}); close every bracket,"
             " and put in quotes what holds a space or a comma"
         )
-    lists = [f.name for f in fields(SCHEMAS[verb]) if str(f.type).startswith("list")]
+    schema: Any = SCHEMAS[verb]
+    lists = [field.name for field in fields(schema) if str(field.type).startswith("list")]
     for word in words:
         key, _, value = word.partition("=")
         key = key.lstrip("+~")

@@ -110,8 +110,12 @@ class FileSource:
         def left(files: tuple[ImageFile, ...]) -> tuple[ImageFile, ...]:
             return tuple(file for file in files if file not in bad)
 
-        splits = {"train": self.train, "validation": self.validation, "test": self.test}
-        return replace(self, **{split: left(files) for split, files in splits.items()})
+        return replace(
+            self,
+            train=left(self.train),
+            validation=left(self.validation),
+            test=left(self.test),
+        )
 
     def _of(self, found: Decoded) -> Source:
         train, on_disk = (*self.train, *self.validation), found.on_disk

@@ -76,7 +76,7 @@ def folder(
         size=size,
         channels=channels,
         max_unreadable=max_unreadable,
-        ignored=ignored,
+        ignored=dict(ignored),
     )
 
 

@@ -26,6 +26,7 @@ from semcentres.data.split_file import warn_of_duplicates
 from semcentres.pictures import pictures
 
 ROWS = torch.tensor([[0, 1, 2], [9, 2, 1]])
+ALL_READABLE = "data.source.max_unreadable=0.0"
 CLASSES = {1: "trouser", 3: "dress", 8: "bag", 9: "ankle boot"}
 QUICK = [
     "centres=one_hot", "encoder.width=4", "trainer.steps=6", "trainer.warmup_steps=2",
@@ -79,7 +80,7 @@ def first(place: Path) -> Path:
 
 def check(clothes: Path, capfd: pytest.CaptureFixture[str]) -> tuple[int, dict[str, Any], str]:
     out = clothes.parent / "check.json"
-    words = [f"data.root={clothes}", "centres=one_hot", f"out={out}"]
+    words = [f"data.root={clothes}", "centres=one_hot", f"out={out}", ALL_READABLE]
     code = main(["data", "check", "data=folder", *words])
     said = capfd.readouterr()
     return code, json.loads(out.read_text()), said.out + said.err
@@ -97,7 +98,7 @@ def test_check_then_train_by_the_commands_alone(
     link.unlink()
     assert "truncated" in found["unreadable"][f"dress/{bad.name}"]
     assert str(bad) in said
-    train = ["train", "data=folder", f"data.root={clothes}", *QUICK]
+    train = ["train", "data=folder", f"data.root={clothes}", ALL_READABLE, *QUICK]
     assert main([*train, f"run_dir={clothes.parent / 'run'}"]) == 3
     said = capfd.readouterr().err
     assert said.splitlines()[-1].startswith(f"semcentres: {bad} is not a readable image")
@@ -245,7 +246,7 @@ def test_images_on_disk_are_decoded_once_and_anew_when_a_file_changes(
 def test_nothing_half_decoded_is_kept(clothes: Path, caplog: pytest.LogCaptureFixture) -> None:
     bad = [cut(first(clothes / name)) for name in ("bag", "dress")]
     with pytest.raises(InputError, match="further ones, named above: 1"):
-        folder(root=str(clothes), size=8).read()
+        folder(root=str(clothes), size=8, max_unreadable=0.0).read()
     assert [sum(str(path) in line for line in caplog.messages) for path in bad] == [1, 1]
     kept = clothes.parent / "cache" / "images"
     assert not list(kept.iterdir())

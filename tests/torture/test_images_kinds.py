@@ -133,7 +133,7 @@ def test_bad_file_is_told_again_from_the_cache(
     assert sum("cat/3.png" in line for line in caplog.messages) == 1
     assert again.fingerprint == first.fingerprint
     with pytest.raises(InputError, match="max_unreadable=0 "):
-        folder(root=str(pictures), size=4, max_unreadable=0).read()
+        folder(root=str(pictures), size=4, max_unreadable=0.0).read()
 
 
 def test_cache_keeps_the_data_sets_used_last(
