@@ -28,7 +28,7 @@ from semcentres.settings import TrainerSettings
 
 PERIOD = 1.0  # seconds between two looks at the store
 GRACE = 6.0  # seconds that the others have to answer an alarm
-PATIENCE = 15.0  # seconds that a process has to end by itself, less than torchrun's 30
+PATIENCE = 10.0  # seconds that a process has to end by itself, less than torchrun's 30
 OURS = Path(__file__).parent
 REMEDY = "what was saved is whole, and the same command goes on from it"
 
