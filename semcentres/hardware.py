@@ -13,8 +13,9 @@ from centre_builders.errors import UsageError
 from semcentres.ranks import launched
 from semcentres.settings import TrainerSettings
 
-# Its own news (the precision) would stand between the lines of a run.
-logging.getLogger("lightning_fabric.utilities.rank_zero").setLevel(logging.WARNING)
+# Its own news (precision, processes) would stand between the lines of a run.
+for name in ("rank_zero", "distributed"):
+    logging.getLogger(f"lightning_fabric.utilities.{name}").setLevel(logging.WARNING)
 
 
 def make_fabric(settings: TrainerSettings) -> Fabric:

@@ -27,9 +27,8 @@ def join_norms(module: nn.Module, device: torch.device) -> None:
         UsageError: a layer is a variant whose statistics cannot be shared.
     """
     for name, child in module.named_children():
-        if type(child) in KINDS:
-            own = JointBatchNorm.of if device.type == "cpu" else _on_gpu
-            setattr(module, name, own(child))
+        if isinstance(child, _BatchNorm) and type(child) in KINDS:
+            setattr(module, name, _joint(child, device))
         elif isinstance(child, _BatchNorm) and not isinstance(child, nn.SyncBatchNorm):
             raise UsageError(
                 f"the encoder's {name} is a {type(child).__name__}, which normalises each process's"
@@ -71,7 +70,8 @@ class JointBatchNorm(_BatchNorm):
         scaled = centred * (variance + self.eps).rsqrt().view(shape)
         if self.affine:
             scaled = scaled * self.weight.view(shape) + self.bias.view(shape)
-        return scaled.to(inputs.dtype)
+        normed: Tensor = scaled.to(inputs.dtype)
+        return normed
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
@@ -104,6 +104,8 @@ class _Sum(torch.autograd.Function):
         return total
 
 
-def _on_gpu(norm: _BatchNorm) -> nn.Module:
+def _joint(norm: _BatchNorm, device: torch.device) -> nn.Module:
+    if device.type == "cpu":
+        return JointBatchNorm.of(norm)
     joint: nn.Module = nn.SyncBatchNorm.convert_sync_batchnorm(norm)
     return joint

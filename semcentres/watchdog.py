@@ -28,7 +28,7 @@ from semcentres.settings import TrainerSettings
 
 PERIOD = 1.0  # seconds between two looks at the store
 GRACE = 6.0  # seconds that the others have to answer an alarm
-PATIENCE = 15.0  # seconds that a process has to end by itself, less than torchrun's 30
+PATIENCE = 10.0  # seconds that a process has to end by itself, less than torchrun's 30
 OURS = Path(__file__).parent
 REMEDY = "what was saved is whole, and the same command goes on from it"
 
@@ -43,13 +43,12 @@ class Watchdog:
     """What the processes of a training tell each other when something goes wrong.
 
     Args:
-        ranks: the processes.
         timeout: seconds that they wait for each other, to be told.
     """
 
-    def __init__(self, ranks: Ranks, timeout: float) -> None:
-        self.ranks = ranks
+    def __init__(self, timeout: float) -> None:
         self.timeout = timeout
+        self.ranks = Ranks(*launched(), parent=os.getppid())  # not yet connected
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -78,6 +77,13 @@ class Watchdog:
         finally:
             over.set()
 
+    def meet(self) -> None:
+        """Wait until all have begun: they may do so at times that differ by more than `timeout`."""
+        self._store.add("here", 1)
+        while self._store.add("here", 0) < self.ranks.count:
+            self._check()
+            time.sleep(0.2)
+
     def wait_for_first(self, key: str) -> str:
         """Return what rank 0 said under a key, however long that takes.
 
@@ -85,12 +91,15 @@ class Watchdog:
             RankLost: a rank has failed.
         """
         while not self._said(key):
-            if self._said("alarm"):
-                raise RankLost(f"{self._cause()}; {REMEDY}")
-            if os.getppid() != self.ranks.parent:
-                raise RankLost("torchrun has gone; start it again")
+            self._check()
             time.sleep(0.2)
         return self._store.get(key).decode()
+
+    def _check(self) -> None:
+        if self._said("alarm"):
+            raise RankLost(f"{self._cause()}; {REMEDY}")
+        if os.getppid() != self.ranks.parent:
+            raise RankLost("torchrun has gone; start it again")
 
     def say(self, key: str, text: str) -> None:
         """Tell the others, who wait for it."""
@@ -163,19 +172,21 @@ def together(settings: TrainerSettings) -> Iterator[Watchdog]:
     Raises:
         RankLost: one of the others is the cause that a block cannot go on.
     """
-    if launched()[1] > 1:
-        make_fabric(settings)
-    ranks = join(settings.rank_timeout)
-    others = Watchdog(ranks, settings.rank_timeout)
+    others = Watchdog(settings.rank_timeout)
     with others.watching():
+        if others.ranks.count > 1:
+            others.meet()
+            make_fabric(settings)
+            others.ranks = join(settings.rank_timeout)
         yield others
     leave()
 
 
 def _is_lost_connection(error: BaseException) -> bool:
     """Return whether a collective has failed; gloo's errors have no type of their own."""
+    told = ("gloo", "pair closure")  # its source files, and a message without them
     return isinstance(error, dist.DistError) or (
-        isinstance(error, RuntimeError) and "gloo" in str(error)
+        isinstance(error, RuntimeError) and any(part in str(error) for part in told)
     )
 
 

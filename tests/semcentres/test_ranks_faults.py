@@ -15,7 +15,7 @@ from semcentres.checkpoint import RunFolder
 WORKER = Path(__file__).parent / "ranks_worker.py"
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
 QUIET = {**os.environ, "OMP_NUM_THREADS": "1"}
-TIMEOUT = 12  # seconds, of the worker
+TIMEOUT = 15  # seconds, of the worker
 ABOUT = {"bank": "b", "data": "d"}
 FAULTS = ["raising", "killed", "hung", "stopped"]
 
