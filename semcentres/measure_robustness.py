@@ -78,8 +78,8 @@ def measure(model: Model, shown: ImageSet, config: RobustnessConfig) -> Results:
         "ece": reliability(found.confidences, right).error,
         "attacked": {
             "is": "upper bound: what an attack did not find may be there all the same",
-            "by": f"projected gradient descent on the margin, {config.steps} steps, from the image"
-            " and from a random start",
+            "by": f"projected gradient descent, {config.steps} steps: on the margin from the"
+            " image, on the likelihood from a random start",
             **{
                 norm: [{"radius": r, "accuracy": asked.accuracy(scores, norm, r)} for r in radii]
                 for norm, radii in (("l2", sorted(config.l2)), ("linf", sorted(config.linf)))

@@ -17,8 +17,11 @@ from semcentres.randomness import generator
 
 # Inputs [B ...] to the scores [B K] whose largest is the class; differentiable.
 Scores = Callable[[Tensor], Tensor]
+# Scores [B K] and labels [B] to what an attack makes small [B].
+Loss = Callable[[Tensor, Tensor], Tensor]
 
 STRIDE = 2.5  # radii that all steps together may go, as Madry et al. choose for CIFAR-10
+SHARPNESS = 10.0  # of probabilities made of cosines
 BLOCK = 256  # inputs that are attacked at a time
 TINY = 1e-12  # a gradient as short as that has no direction
 
@@ -47,6 +50,11 @@ def gap(scores: Float[Tensor, "B K"], labels: Int[Tensor, " B"]) -> Float[Tensor
     return own.squeeze(1) - others.amax(dim=1)
 
 
+def likelihood(scores: Float[Tensor, "B K"], labels: Int[Tensor, " B"]) -> Float[Tensor, " B"]:
+    """Return the log-probability of the labelled class, the scores being cosines."""
+    return (SHARPNESS * scores).log_softmax(dim=1).gather(1, labels[:, None]).squeeze(1)
+
+
 def attack(
     scores: Scores,
     inputs: Float[Tensor, "B C *HW"],
@@ -55,15 +63,16 @@ def attack(
     norm: Norm,
     radius: float | Float[Tensor, " B"],
     steps: int,
+    loss: Loss = gap,
     draws: torch.Generator | None = None,
     bounds: tuple[float, float] | None = (0.0, 1.0),
 ) -> Float[Tensor, "B C *HW"]:
     """Return, of the inputs on the way of projected gradient descent, those of the least gap.
 
-    Madry et al. 2018 (arXiv:1706.06083), section 2.1, on the gap of the scores, as the loss f_6 of
-    Carlini & Wagner 2017 (arXiv:1608.04644) in place of the cross-entropy, whose gradient fades
-    where the scores are sure. One step of `Norm.LINF` from the inputs themselves is the fast
-    gradient sign method (Goodfellow et al. 2015, arXiv:1412.6572).
+    Madry et al. 2018 (arXiv:1706.06083), section 2.1, who descend `likelihood`; the gap is the loss
+    f_6 of Carlini & Wagner 2017 (arXiv:1608.04644), whose gradient does not fade where the scores
+    are sure. One step of `Norm.LINF` from the inputs themselves is the fast gradient sign method
+    (Goodfellow et al. 2015, arXiv:1412.6572).
 
     Args:
         scores: inputs to the scores of the classes.
@@ -72,6 +81,7 @@ def attack(
         norm: of the change.
         radius: largest change, at least 0; of all inputs, or of each.
         steps: of the descent, at least 1.
+        loss: what is descended: `gap` or `likelihood`.
         draws: of a random start within the radius; None starts at the inputs.
         bounds: least and largest value of an input; None has none.
 
@@ -86,13 +96,14 @@ def attack(
     for step in range(steps + 1):
         moved.requires_grad_(step < steps)
         with torch.set_grad_enabled(step < steps):
-            gaps = gap(scores(moved), labels)
+            found = scores(moved)
+            gaps = gap(found, labels)
         worse = gaps.detach() < least
         least = torch.where(worse, gaps.detach(), least)
         worst = torch.where(_each(worse, inputs), moved.detach(), worst)
         if step < steps:
             # Of the inputs alone: the gradients of the weights are the training's.
-            (slope,) = torch.autograd.grad(gaps.sum(), moved)
+            (slope,) = torch.autograd.grad(loss(found, labels).sum(), moved)
             change = moved.detach() - stride * _steepest(slope, norm) - inputs
             moved = _bounded(inputs + _project(change, norm, reach), bounds)
     return worst
@@ -121,7 +132,8 @@ def least_gap(
         radius: largest change, at least 0; of all inputs, or of each.
         steps: of each attack.
         seed: of the random starts.
-        starts: attacks; the first starts at the inputs, the others within the radius.
+        starts: attacks; the first starts at the inputs, the others within the radius. Every
+            second one descends the likelihood in place of the gap: neither is always the better.
         bounds: least and largest value of an input; None has none.
         judge: scores whose gap is returned; None takes those that are attacked.
     """
@@ -139,6 +151,7 @@ def least_gap(
                 norm=norm,
                 radius=reach[rows],
                 steps=steps,
+                loss=likelihood if start % 2 else gap,
                 draws=draws if start else None,
                 bounds=bounds,
             )

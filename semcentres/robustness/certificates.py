@@ -135,6 +135,7 @@ def _plain(layer: nn.Conv2d) -> bool:
     return layer.groups == 1 and layer.dilation == (1, 1) and layer.padding_mode == "zeros"
 
 
+@torch.no_grad()
 def convolution_norm(
     kernel: Float64[Tensor, "outputs inputs h w"],
     size: tuple[int, ...],
