@@ -134,7 +134,7 @@ def model_card(
         objective=_call(config.objective),
         num_steps=config.trainer.steps,
         labelled_batch=config.trainer.labelled_batch,
-        unlabelled_batch=config.trainer.unlabelled_batch,
+        unlabelled_batch=min(config.trainer.unlabelled_batch, results["num_unlabelled"]),
         num_views=len(config.views),
         use=use.format(**results, path=path),
     )

@@ -94,10 +94,15 @@ def check_temperature(temperature: float | None, bank: CentreBank, *, force: boo
     log.warning("%s (forced)", message)
 
 
+def unlabelled_batch(config: TrainConfig, split: Split) -> int:
+    """Return how many images without a label a batch has: no more than there are."""
+    return min(config.trainer.unlabelled_batch, len(split.unlabelled))
+
+
 def describe(config: TrainConfig, source: Source, split: Split, bank: CentreBank) -> str:
     """Return in one line what a training run is about to do."""
     loop = config.trainer
-    unlabelled = loop.unlabelled_batch if len(split.unlabelled) else 0
+    unlabelled = unlabelled_batch(config, split)
     crops = loop.steps * len(config.views) * (loop.labelled_batch + unlabelled)
     passes = loop.steps * unlabelled / max(1, len(split.unlabelled))
     return (

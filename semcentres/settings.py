@@ -41,7 +41,7 @@ class TrainerSettings:
 
     steps: int = 2000
     labelled_batch: int = 64
-    unlabelled_batch: int = 448  # 0 trains on labels alone
+    unlabelled_batch: int = 448  # no more than there are; 0 trains on labels alone
     balanced_batches: bool = False  # every labelled batch holds the classes in equal shares
     learning_rate: float = 3e-3  # AdamW; linear warm-up, then cosine to 0
     weight_decay: float = 1e-2

@@ -47,6 +47,7 @@ from semcentres.recipe import (
     make_split,
     read_source,
     select,
+    unlabelled_batch,
 )
 from semcentres.settings import TrainConfig
 from semcentres.task import Task
@@ -194,7 +195,7 @@ def _fit(
             "labelled",
             classes=source.train.labels[split.labelled] if loop.balanced_batches else None,
         ),
-        unlabelled=Stream(split.unlabelled, loop.unlabelled_batch, seed, "unlabelled"),
+        unlabelled=Stream(split.unlabelled, unlabelled_batch(config, split), seed, "unlabelled"),
         views=[build(view) for view in config.views.values()],
         centres=torch.from_numpy(bank.vectors),
         seed=seed,

@@ -143,7 +143,7 @@ def test_search_refuses(run_dir: Path, tmp_path: Path) -> None:
     model = Model.load(run_dir)
     (tmp_path / "bad.png").write_bytes(b"no image")
     for query, fault in [
-        (torch.zeros(3, 28, 28, dtype=torch.uint8), r"wanted uint8 \[1 H W\]"),
+        (torch.zeros(3, 28, 28, dtype=torch.uint8), r"wanted uint8 \[N 1 H W\]"),
         (torch.zeros(1, 28, 28), r"torch\.float32"),
         (tmp_path / "bad.png", r"bad\.png is not a readable image"),
         ("xqzzy", "no word of 'xqzzy'"),

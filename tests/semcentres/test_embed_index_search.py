@@ -332,7 +332,7 @@ def test_strange_files_among_the_parts(
         (out / name).write_text(text)
         capfd.readouterr()
         assert main(["index", f"embeddings={out}", f"out={tmp_path / 'i'}"]) == 3
-        assert f"{out / name} cannot be read" in capfd.readouterr().err.splitlines()[-1]
+        assert f"{out / name} is not what embed wrote" in capfd.readouterr().err.splitlines()[-1]
     assert embed(runs[0], digits, out) == 0
     assert len(read_embedded(out).vectors) == NUM
 

@@ -17,13 +17,16 @@ from centre_builders.embedded import read_embedded
 from centre_builders.errors import CorruptArtefact, InputError, UsageError
 from semcentres.cli import main
 from semcentres.collection import Collection
+from semcentres.compose import compose_settings
 from semcentres.data import decoded
 from semcentres.data.dataset import from_dataset
 from semcentres.data.fashion_mnist import fashion_mnist
 from semcentres.data.folder import folder
 from semcentres.data.source import ImageSet, Source
+from semcentres.data.split import Split
 from semcentres.data.split_file import warn_of_duplicates
 from semcentres.pictures import pictures
+from semcentres.recipe import unlabelled_batch
 
 ROWS = torch.tensor([[0, 1, 2], [9, 2, 1]])
 ALL_READABLE = "data.source.max_unreadable=0.0"
@@ -352,3 +355,11 @@ def test_wrong_item_is_named(item: tuple[Any, int], said: str) -> None:
     good = (Image.new("L", (8, 8)), 0)
     with pytest.raises(InputError, match=rf"item 1 of train: .*{said}"):
         from_dataset(Pairs([good, item]), ["a", "b"], test=Pairs([good]), size=8, channels=1)
+
+
+def test_batch_has_no_more_unlabelled_images_than_there_are() -> None:
+    rows = torch.arange(12)
+    split = Split(labelled=rows[:3], unlabelled=rows[3:8], validation=rows[8:])
+    for asked, given in ((9, 5), (2, 2), (0, 0)):
+        config = compose_settings("train", [f"trainer.unlabelled_batch={asked}"])
+        assert unlabelled_batch(config, split) == given
