@@ -16,7 +16,7 @@ from semcentres.data.readable import read_images
 from semcentres.data.split_file import check_unchanged
 from semcentres.model import Model
 from semcentres.prediction import UNCALIBRATED, Calibration, Predictions
-from semcentres.progress import Progress
+from semcentres.progress import counting
 from semcentres.queries import image_shape
 from semcentres.recipe import make_source, make_split, select
 from semcentres.rows import to_csv
@@ -103,17 +103,14 @@ def _of_files(model: Model, config: PredictConfig) -> Iterator[Part]:
     """Yield the predictions for image files, batch by batch, under their paths."""
     paths = [path for path, _ in list_images(config.images, model.bank.names)]
     parts = read_images(paths, batch=BATCH, **image_shape(model.about))
-    done = 0
-    with Progress(len(paths)) as progress:
+    with counting(len(paths), "images predicted") as count:
         for good, images, faults in parts:
             yield (
                 good,
                 model.predict(images, views=config.num_views, average=config.average),
                 faults,
             )
-            done += len(good) + len(faults)
-            if len(paths) > BATCH:  # a moment's work needs no bar
-                progress.show(done, {})
+            count(len(good) + len(faults))
 
 
 def rows_of(ids: Sequence[Any], found: Predictions) -> list[Row]:

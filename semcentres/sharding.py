@@ -23,7 +23,7 @@ from semcentres.data.readable import read_images
 from semcentres.data.source import ImageSet
 from semcentres.data.split_file import check_unchanged
 from semcentres.model import Model
-from semcentres.progress import Progress
+from semcentres.progress import counting
 from semcentres.queries import image_shape
 from semcentres.recipe import make_source, make_split, select
 from semcentres.settings import EmbedConfig
@@ -126,7 +126,7 @@ def write_parts(
     sweep(folder)
     _refuse_other_model(folder, model.fingerprint)
     starts, bad = range(0, len(images), part_rows), []
-    with Progress(len(images)) as progress:
+    with counting(len(images), "images embedded") as count:
         for number, start in enumerate(starts):
             part = slice(start, min(start + part_rows, len(images)))
             mark = images.mark(part)
@@ -139,7 +139,7 @@ def write_parts(
             for fault in done["faults"]:
                 log.warning("%s", fault)
             bad += done["faults"]
-            progress.show(part.stop, {})
+            count(part.stop - part.start)
     if len(bad) == len(images):
         raise InputError(f"none of {len(images)} images can be read; the first one: {bad[0]}")
     return Written(folder, complete(folder, about, len(starts)), bad)
