@@ -3,8 +3,8 @@
 Stopped by kill -9, SIGTERM or the time limit; at a checkpoint's step or between two; the images in
 memory or mapped from a file (the loop has no loader processes: all draws are functions of (seed,
 step), and what is decoded is mapped); in float32 and bfloat16. Compared by SHA-256: weights,
-averaged weights and metrics.jsonl. A trial is one of these 24. The naive way draws views from a global
-generator, as loops that save its state but once a checkpoint do.
+averaged weights and metrics.jsonl. A trial is one of these 24. The naive way draws views from a
+global generator, as loops do that save its state at no step or only at some.
 """
 
 import contextlib
