@@ -26,6 +26,7 @@ void faults_arm(const char *root_, long at_, int number_, int journal_, long roo
 }
 
 long faults_seen(void) { return seen; }
+long faults_room(void) { return room; }
 
 static int below(const char *path) { return root[0] && !strncmp(path, root, strlen(root)); }
 

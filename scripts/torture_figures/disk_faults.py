@@ -52,6 +52,13 @@ def arm(
     library.faults_arm(os.fsencode(folder), ctypes.c_long(at), number, journal, ctypes.c_long(room))
 
 
+def room_left() -> int:
+    """Return how many bytes can still be written."""
+    library = ctypes.CDLL(None)
+    library.faults_room.restype = ctypes.c_long
+    return int(library.faults_room())
+
+
 def disarm() -> int:
     """Look at no more calls, and return how many there were."""
     library = ctypes.CDLL(None)

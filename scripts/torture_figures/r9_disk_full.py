@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from semcentres.cli import _guarded
-from torture_figures.disk_faults import arm, disarm, run_with_faults
+from torture_figures.disk_faults import arm, disarm, room_left, run_with_faults
 from torture_figures.forking import Child, Tell
 from torture_figures.r2_failpoints import renew
 from torture_figures.tiny_run import make_trainer, temporaries, train
 from torture_figures.writers import NAIVE, WRITERS, Writer, allowed
 
 STEPS = 3
+MUCH = 1 << 40  # bytes that are room enough
 
 
 def run(trials: int, seed: int) -> dict[str, Any]:
@@ -112,19 +113,18 @@ def _telling(tell: Tell) -> Callable[[str, int], int]:
 
 
 def _bytes(writer: Writer, prepared: Path, folder: Path, new: int) -> int:
-    """Return how much a save writes: the least room that is enough, by halving."""
-    low, high = 0, 1 << 24
-    while high - low > 64:
-        middle = (low + high) // 2
-        code, _ = spoil(
-            writer,
-            prepared,
-            folder,
-            new,
-            lambda: arm(folder, room=middle),  # noqa: B023
-        )
-        low, high = (low, middle) if code == 0 else (middle, high)
-    return low
+    """Return how many bytes a save writes."""
+    renew(prepared, folder)
+
+    def work(tell: Tell) -> None:
+        arm(folder, room=MUCH)
+        writer.write(folder, new)
+        tell(str(MUCH - room_left()))
+
+    code, told = Child(work).end(timeout=600)
+    if code:
+        raise RuntimeError(f"without a fault: exit code {code}, {told}")
+    return int(told[-1])
 
 
 def _fault(writer: Writer, folder: Path, code: int, told: str) -> str:
