@@ -152,7 +152,7 @@ def attack(address: str, wanted: list[Ask]) -> Seen:
 def answered(address: str, ask: Ask) -> tuple[int, str]:
     """Return the code of an answer, and what went wrong beside."""
     method, path, body = ask
-    connection = http.client.HTTPConnection(address, timeout=60)
+    connection = http.client.HTTPConnection(address, timeout=240)
     kind = {"Content-Type": "application/json" if path == "/api/classes" else "image/png"}
     try:
         connection.request(method, path, body, kind if body else {})
@@ -201,15 +201,20 @@ def is_closed(connection: socket.socket, until: float) -> bool:
 
 
 def drains(pid: int, address: str) -> bool:
-    """Return whether a request that is under way when SIGTERM arrives is answered."""
-    connection = http.client.HTTPConnection(address, timeout=60)
-    connection.request("GET", "/api/map")  # the first time takes seconds
-    time.sleep(0.3)
-    os.kill(pid, signal.SIGTERM)
-    try:
-        return connection.getresponse().status == 200
-    except (OSError, http.client.HTTPException):
-        return False
+    """Return whether an upload of which half was sent when SIGTERM arrives is still answered."""
+    (host, port), body = address.rsplit(":", 1), good_uploads()[0]
+    head = f"POST /api/uploads HTTP/1.1\r\nHost: {address}\r\nContent-Length: {len(body)}\r\n\r\n"
+    half = len(body) // 2
+    with socket.create_connection((host, int(port)), timeout=60) as connection:
+        connection.sendall(head.encode() + body[:half])
+        time.sleep(1)
+        os.kill(pid, signal.SIGTERM)
+        time.sleep(1)
+        try:
+            connection.sendall(body[half:])
+            return connection.recv(12) == b"HTTP/1.1 201"
+        except OSError:
+            return False
 
 
 def resident(pid: int) -> float:
