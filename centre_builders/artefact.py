@@ -30,7 +30,7 @@ def write_file(path: str | Path, *parts: bytes | memoryview) -> None:
         DiskError: it cannot be written; what was there before is still there.
     """
     target = Path(path)
-    with beside(target, "file") as temporary:
+    with beside(target) as temporary:
         with temporary.open("wb") as file:
             for part in parts:
                 file.write(part)
@@ -57,7 +57,8 @@ def write_folder(target: str | Path, *, about: Mapping[str, Any]) -> Iterator[Pa
         DiskError: it cannot be written; what was there before is still there.
     """
     target = Path(target)
-    with beside(target, "folder") as temporary:
+    with beside(target) as temporary:
+        temporary.mkdir()
         yield temporary
         _write_manifest(temporary, about)
         move(temporary, target)

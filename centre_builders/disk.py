@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from centre_builders.errors import DiskError, NoSpace
+from centre_builders.errors import DiskError, InputError, NoSpace
 
 TEMPORARY, OLD = ".tmp-", ".old-"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -20,12 +20,8 @@ AT_FDCWD, RENAME_EXCHANGE = -100, 2
 
 
 @contextmanager
-def beside(target: Path, made: str) -> Iterator[Path]:
-    """Give an empty file or folder to write into, beside a target; it is removed on any error.
-
-    Args:
-        target: where it will be moved to, by the caller.
-        made: "file" or "folder".
+def beside(target: Path) -> Iterator[Path]:
+    """Give a free name beside a target to write under; what is there is removed on any error.
 
     Raises:
         NoSpace: the disk is full.
@@ -35,14 +31,13 @@ def beside(target: Path, made: str) -> Iterator[Path]:
     try:
         make_folder(target.parent)
         remove(place)
-        place.mkdir() if made == "folder" else place.touch()
         yield place
     except BaseException as error:
         size = 0
         with suppress(OSError):
             size = _size(place)
             remove(place)
-        explain(error, target, size)
+        _explain(error, target, size)
         raise
 
 
@@ -110,33 +105,49 @@ def remove(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def explain(error: BaseException, target: Path, size: int) -> None:
-    """Raise what an error means for the file that was to be written; return where it is another's.
-
-    Args:
-        error: what was raised.
-        target: what was to be written.
-        size: bytes of it that there was room for.
+@contextmanager
+def writing(target: Path, size: int = 0) -> Iterator[None]:
+    """Say of the system's errors within that they are about a file, of which so much is written.
 
     Raises:
         NoSpace: the disk is full.
-        DiskError: the system refuses for another reason.
+        DiskError: the target cannot be written for another reason.
     """
-    cause: BaseException | None = error
-    while cause is not None and not isinstance(cause, OSError):
-        cause = cause.__cause__ or cause.__context__
-    # FAISS has only a text.
-    texts = any(os.strerror(number) in str(error) for number in FULL)
-    if texts or (cause is not None and cause.errno in FULL):
+    try:
+        yield
+    except OSError as error:
+        _explain(error, target, size)
+        raise
+
+
+def _explain(error: BaseException, target: Path, size: int) -> None:
+    """Raise what an error means for what was to be written; return where it is another's."""
+    found = _system_error(error)
+    if found is None or not _is_near(found.filename, target):
+        return
+    if found.errno in FULL:
         raise NoSpace(
             f"disk full writing {target}: more than {size:,} bytes needed, {_free(target):,} free;"
             " make room and run again, what was there before is untouched"
         ) from error
-    if isinstance(error, OSError) and _is_near(error.filename, target):
-        raise DiskError(
-            f"cannot write {target}: {error.strerror}; mend that and run again, what was there"
-            " before is untouched"
-        ) from error
+    raise DiskError(
+        f"cannot write {target}: {found.strerror}; mend that and run again, what was there before"
+        " is untouched"
+    ) from error
+
+
+def _system_error(error: BaseException) -> OSError | None:
+    """Return the system's error behind another one, None where there is none."""
+    if isinstance(error, InputError) and not isinstance(error, DiskError):
+        return None  # it has been said what it means
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    if cause is not None or not isinstance(error, RuntimeError):
+        return cause
+    # Of FAISS there is only a text.
+    said = (number for number in errno.errorcode if os.strerror(number) in str(error))
+    return next((OSError(number, os.strerror(number)) for number in said), None)
 
 
 def _free(path: Path) -> int:

@@ -20,7 +20,7 @@ import logging
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ from centre_builders.artefact import (
     write_folder,
     write_json,
 )
-from centre_builders.disk import explain, sync
+from centre_builders.disk import sync, writing
 from centre_builders.errors import CorruptArtefact, InputError, UsageError
 
 log = logging.getLogger(__name__)
@@ -182,22 +182,24 @@ class RunFolder:
 
         kept = [json.dumps(record) + "\n" for record in self.records() if record["step"] <= step]
         write_file(self.records_file, "".join(kept).encode())
-        board = SummaryWriter(str(self.path / "tensorboard"), purge_step=step + 1)
-        with board, self.records_file.open("ab", buffering=0) as file:
+        with writing(self.path / "tensorboard"):
+            board = SummaryWriter(str(self.path / "tensorboard"), purge_step=step + 1)
+        try:
+            with self.records_file.open("ab", buffering=0) as file:
 
-            def append(record: Record) -> None:
-                line = (json.dumps(record) + "\n").encode()
-                try:
-                    if file.write(line) < len(line):
-                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-                except OSError as error:
-                    explain(error, self.records_file, len(line))
-                    raise
-                for name, value in record.items():
-                    if name != "step" and not isinstance(value, list):
-                        board.add_scalar(name, value, record["step"])
+                def append(record: Record) -> None:
+                    line = (json.dumps(record) + "\n").encode()
+                    with writing(self.records_file, len(line)):
+                        if file.write(line) < len(line):
+                            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                        for name, value in record.items():
+                            if name != "step" and not isinstance(value, list):
+                                board.add_scalar(name, value, record["step"])
 
-            yield append
+                yield append
+        finally:
+            with suppress(OSError):  # what it cannot write is in metrics.jsonl
+                board.close()
 
 
 def _read_state(path: Path) -> dict[str, Any]:

@@ -92,7 +92,8 @@ def _guarded(work: Callable[[], Any], words: Sequence[str]) -> int:
         return 0
     except OSError as error:
         name = error.filename or "a file"
-        return _complain(f"{name}: {error.strerror}; mend that and run again", 5)
+        code = 3 if isinstance(error, FileNotFoundError) else 5
+        return _complain(f"{name}: {error.strerror}; mend that and run again", code)
     return 0
 
 

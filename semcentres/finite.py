@@ -45,11 +45,12 @@ class FiniteGuard:
         """Let the optimiser skip this step, after the backward pass, if it is not finite."""
         weights = (weight for group in self.optimiser.param_groups for weight in group["params"])
         gradients = [weight.grad for weight in weights if weight.grad is not None]
-        # The largest, because a sum of squares is infinite where the gradients are not.
         largest = torch.nn.utils.get_total_norm(gradients, norm_type=math.inf)
-        bad = ~(largest.isfinite() & loss.isfinite())
+        # Squared, as the optimiser's second moment will have it.
+        bad = ~(largest.square().isfinite() & loss.isfinite())
         if self.fabric.world_size > 1:
-            bad = self.fabric.all_reduce(bad.float(), reduce_op="sum") > 0  # type: ignore[operator]
+            total: Any = self.fabric.all_reduce(bad.float(), reduce_op="sum")
+            bad = total > 0
         # The fused optimisers read it; it is there for gradient scalers, which overwrite it.
         self.optimiser.found_inf = bad.float()  # type: ignore[attr-defined]
         for buffer, kept in zip(self.buffers, self._kept, strict=True):

@@ -192,9 +192,11 @@ class Trainer:
         self._skipped()
         state = self._state()
         for name in not_finite(state):
+            _, row, first = self.guard.read()
+            since = f", nor gradients from step {first} on" if row else ""
             raise NumericError(
-                f"{name} is not finite at step {step}; the checkpoint before it is kept; lower"
-                " trainer.learning_rate or set trainer.precision=32-true"
+                f"{name} is not finite at step {step}{since}; the checkpoint before it is kept;"
+                " lower trainer.learning_rate or set trainer.precision=32-true"
             )
         if self.ranks.first:
             run.save_checkpoint(state, step=step, about=dict(about))

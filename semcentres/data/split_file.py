@@ -58,7 +58,7 @@ def in_run_order(run_dir: Path, source: AnySource) -> AnySource:
         return source
     log.warning("the classes are in another order than in %s; they are taken by name", run_dir)
     row = {name: number for number, name in enumerate(names)}
-    rows = [row[name] for name in source.class_names]
+    rows: list[int] = [row[name] for name in source.class_names]
     if isinstance(source, FileSource):
         parts: dict[str, Any] = {
             part: tuple(

@@ -254,9 +254,16 @@ TRAIN = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
-def test_signal_saves_and_exits_with_its_code(tmp_path: Path, signum: signal.Signals) -> None:
+@pytest.mark.parametrize(
+    ("signum", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (None, 75)]
+)
+def test_stopped_run_saves_and_exits_with_its_code(
+    tmp_path: Path, signum: signal.Signals | None, code: int
+) -> None:
+    """By a signal, or because its time is over."""
     words = [*TRAIN, f"run_dir={tmp_path / 'run'}"]
+    if signum is None:
+        words.append("max_time=00:00:02")
     process = subprocess.Popen(
         [sys.executable, "-m", "semcentres", *words], stderr=subprocess.PIPE, text=True
     )
@@ -266,9 +273,10 @@ def test_signal_saves_and_exits_with_its_code(tmp_path: Path, signum: signal.Sig
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    process.send_signal(signum)
+    if signum is not None:
+        process.send_signal(signum)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode == 128 + signum
+    assert process.returncode == code
     assert errors.splitlines()[-1].endswith(f"go on with: semcentres {shlex.join(words)}")
     (checkpoint,) = RunFolder(tmp_path / "run").steps()
     step = json.loads((checkpoint / "MANIFEST.json").read_text())["about"]["step"]

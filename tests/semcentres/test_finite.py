@@ -1,0 +1,101 @@
+"""A step that is not finite leaves everything as it was, and is counted."""
+
+import math
+from copy import deepcopy
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from semcentres.finite import FiniteGuard, likely_cause, not_finite
+
+
+class Loop:
+    """The part of a training loop that the guard stands in."""
+
+    def __init__(self) -> None:
+        torch.manual_seed(0)
+        fabric = Fabric(accelerator="cpu", devices=1)
+        self.model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+        self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=0.1, fused=True)
+        self.guard = FiniteGuard(fabric, self.optimiser, [self.model])
+
+    def step(self, number: int, *, inputs: float = 0.0, loss: float = 1.0) -> None:
+        """Do a step with something added to an input, and the loss times something."""
+        rows = torch.randn(5, 3, generator=torch.Generator().manual_seed(number))
+        rows[2, 1] += inputs
+        self.guard.before()
+        found = self.model(rows).square().mean() * loss
+        self.optimiser.zero_grad()
+        found.backward()
+        self.guard.judge(found, number)
+        self.optimiser.step()
+
+    def state(self) -> dict[str, Tensor]:
+        """Return all that a step changes, but the number of batches that were seen."""
+        weights = self.model.state_dict()
+        del weights["1.num_batches_tracked"]
+        moments = self.optimiser.state_dict()["state"]
+        flat = {f"{i}.{name}": value for i, of in moments.items() for name, value in of.items()}
+        return deepcopy({**weights, **flat})
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("place", ["inputs", "loss"])
+def test_bad_step_is_none(value: float, place: str) -> None:
+    """Weights, moments, steps and running statistics; and the steps after it are as without it."""
+    loop, without = Loop(), Loop()
+    for number in (0, 1):
+        loop.step(number)
+        without.step(number)
+    before = loop.state()
+    loop.step(2, **{place: value})
+    for name, now in loop.state().items():
+        assert torch.equal(now, before[name]), name
+    loop.step(3)
+    without.step(3)
+    wanted = without.state()
+    for name, now in loop.state().items():
+        assert torch.equal(now, wanted[name]), name
+    assert loop.guard.read() == (1, 1, 2)
+
+
+def test_gradients_whose_squares_overflow_are_bad_too() -> None:
+    """They would make the second moment infinite, and the weight would never move again."""
+    loop = Loop()
+    loop.step(0, loss=1e15)
+    assert loop.guard.read() == (0, 0, 0)
+    loop.step(1, loss=1e25)
+    assert loop.guard.read() == (1, 1, 1)
+    assert all(value.isfinite().all() for value in loop.state().values())
+
+
+def test_rows_of_bad_steps_are_counted_across_a_resumption() -> None:
+    loop = Loop()
+    for number, bad in enumerate([0, 1, 1, 0, 1]):
+        loop.step(number, loss=math.nan if bad else 1.0)
+    again = Loop()
+    again.guard.load_state_dict(loop.guard.state_dict())
+    for number, bad in enumerate([1, 1, 0, 1], start=5):
+        again.step(number, loss=math.nan if bad else 1.0)
+    assert again.guard.read() == (6, 3, 4)
+
+
+def test_likely_cause_is_the_first_that_is_not_finite() -> None:
+    model, good = nn.Linear(2, 1), torch.ones(2)
+    views = {"a.png": [good, good], "b.png": [good, torch.tensor([1.0, math.inf])]}
+    terms = {"loss": torch.tensor(math.nan), "fine": torch.tensor(1.0)}
+    fine = {"a.png": [good]}
+    model.weight.grad = torch.full((1, 2), math.nan)
+    assert "the gradient of weight, in the batch of images a.png" in likely_cause(model, fine, {})
+    assert "loss of the objective" in likely_cause(model, fine, terms)
+    assert "images b.png in their views" in likely_cause(model, views, terms)
+    model.bias.data.fill_(math.nan)
+    assert "weight bias" in likely_cause(model, views, terms)
+
+
+def test_names_of_what_is_not_finite() -> None:
+    nan, one = torch.tensor([1.0, math.nan]), torch.ones(2)
+    state = {"a": [one, {"b": nan}], "c": torch.ones(1, dtype=torch.int64), "d": "nan", "e": nan}
+    assert list(not_finite(state)) == ["a.1.b", "e"]
