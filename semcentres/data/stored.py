@@ -88,12 +88,12 @@ class StoredImages:
     def _begin(self, pool: ThreadPoolExecutor, rows: Tensor) -> tuple[Tensor, list[Future[None]]]:
         """Return a batch that is being filled, and the tasks that fill it."""
         # Pixel by pixel in memory, as decoders write: turning them round costs a tenth of the time.
-        # NumPy asks the system for large pages, whose first use takes far less time.
-        pixels = np.empty((len(rows), self.size, self.size, self.channels), np.uint8)
-        images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+        # torch's allocator gives the memory of batches that have gone, whose pages are in use.
+        pixels = torch.empty((len(rows), self.size, self.size, self.channels), dtype=torch.uint8)
+        images = pixels.permute(0, 3, 1, 2)
         paths = [self.paths[row] for row in rows.tolist()]
         return images, [
-            pool.submit(_fill, images[at : at + CHUNK], paths[at : at + CHUNK])
+            pool.submit(_fill, pixels[at : at + CHUNK], paths[at : at + CHUNK])
             for at in range(0, len(paths), CHUNK)
         ]
 
@@ -107,11 +107,39 @@ def decode(path: Path, size: int, channels: int = 3) -> UInt8[Tensor, "{channels
     Raises:
         InputError: the file is not a readable image; it is named.
     """
+    pixels = torch.empty((size, size, channels), dtype=torch.uint8)
+    _decode_to(pixels.numpy(), path)
+    return pixels.permute(2, 0, 1)
+
+
+def _decode_to(out: UInt8[np.ndarray, "S S C"], path: Path) -> None:
+    size, _, channels = out.shape
     try:
-        return torch.from_numpy(_jpeg(path.read_bytes(), size, channels)).permute(2, 0, 1)
+        data = path.read_bytes()
+        if not _in_place(data, out):
+            out[:] = _jpeg(data, size, channels)
     except UNREADABLE:
         # No JPEG, or a bad or rare one: then this reads it, or says what is wrong with it.
-        return torch.tensor(load_image(path, size, channels))
+        out[:] = load_image(path, size, channels).transpose(1, 2, 0)
+
+
+def _in_place(data: bytes, out: UInt8[np.ndarray, "S S C"]) -> bool:
+    """Decode a JPEG to where its pixels belong, if it needs no more than that."""
+    size, _, channels = out.shape
+    if _is_turned(data):
+        return False
+    try:
+        # Its header is read within, and nothing is decoded that is too large.
+        pixels = decode_jpeg(
+            data, COLOURS[channels], min_height=size, min_width=size, buffer=out.data
+        )
+    except ValueError:
+        return False
+    return bool(pixels.shape == out.shape)
+
+
+def _is_turned(data: bytes) -> bool:
+    return data.find(EXIF, 0, SEGMENT) >= 0
 
 
 def _jpeg(data: bytes, size: int, channels: int) -> UInt8[np.ndarray, "{size} {size} {channels}"]:
@@ -126,7 +154,7 @@ def _jpeg(data: bytes, size: int, channels: int) -> UInt8[np.ndarray, "{size} {s
     pixels: UInt8[np.ndarray, "H W C"] = decode_jpeg(
         data, COLOURS[channels], min_height=ceil(height), min_width=ceil(width)
     )
-    turned = data.find(EXIF, 0, SEGMENT) >= 0
+    turned = _is_turned(data)
     if height == width == size and not turned:
         return pixels
     side = min(height, width)
@@ -142,8 +170,8 @@ def _jpeg(data: bytes, size: int, channels: int) -> UInt8[np.ndarray, "{size} {s
 
 
 def _fill(images: Tensor, paths: Sequence[Path]) -> None:
-    for image, path in zip(images, paths, strict=True):
-        image.copy_(decode(path, image.shape[-1], image.shape[0]))
+    for pixels, path in zip(images.numpy(), paths, strict=True):
+        _decode_to(pixels, path)
 
 
 def _finished(images: Tensor, tasks: Sequence[Future[None]]) -> Tensor:
