@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 FILE = "split.json"
 PARTS = ("labelled", "unlabelled", "validation", "test")
 Marks = dict[str, str]  # id to hash
-AnySource = TypeVar("AnySource", Source, FileSource)
+AnySource = TypeVar("AnySource", bound=Source | FileSource)
 
 
 def save_split(run_dir: Path, source: Source, split: Split) -> None:
