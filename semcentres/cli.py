@@ -3,6 +3,7 @@
 Nothing heavy is imported before it is needed: the help answers at once.
 """
 
+import faulthandler
 import logging
 import os
 import shlex
@@ -103,6 +104,9 @@ def _complain(message: str, code: int) -> int:
     several = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE") != "1"
     who = f"semcentres: rank {os.environ['RANK']}" if several else "semcentres"
     sys.stderr.write(f"{who}: {' '.join(message.split())}\n")
+    if several:
+        # A connection that another process has broken may hold up the interpreter's end.
+        faulthandler.dump_traceback_later(10, exit=True)
     return code
 
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 
 from centre_builders.errors import UsageError
 from semcentres.ranks import launched

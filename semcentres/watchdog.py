@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch.distributed as dist
 
@@ -93,7 +94,7 @@ class Watchdog:
         while not self._said(key):
             self._check()
             time.sleep(0.2)
-        return self._store.get(key).decode()
+        return str(self._store.get(key).decode())
 
     def _check(self) -> None:
         if self._said("alarm"):
@@ -107,11 +108,13 @@ class Watchdog:
             self._store.set(key, text)
 
     @cached_property
-    def _store(self) -> dist.Store:
+    def _store(self) -> Any:  # noqa: ANN401
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        store = dist.TCPStore(address, port, is_master=False, timeout=timedelta(seconds=30))
+        wait = timedelta(seconds=30)
+        store = dist.TCPStore(address, port, is_master=False, timeout=wait)  # type: ignore[attr-defined]
         # Of this attempt: what was told before torchrun restarted the processes is over.
-        return dist.PrefixStore(f"semcentres/{os.environ['TORCHELASTIC_RESTART_COUNT']}", store)
+        attempt = f"semcentres/{os.environ['TORCHELASTIC_RESTART_COUNT']}"
+        return dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
 
     def _said(self, key: str) -> bool:
         return bool(self._store.check([key]))

@@ -118,6 +118,14 @@ def shards(trainer: Trainer) -> dict[str, Tensor]:
     return {"value": value.detach(), "gradient": rows.grad, "mean": found.mean, "lse": found.lse}
 
 
+def gradients(objective: Objective) -> dict[str, Tensor]:
+    """The encoder's, of the first step; weights after AdamW's do not tell how large they were."""
+    trainer = make_trainer(SETTINGS, objective)
+    trainer._descend(0)
+    named = trainer.raw_encoder.named_parameters()
+    return {name: weight.grad for name, weight in named if weight.grad is not None}
+
+
 def mathematics(folder: Path) -> None:
     rank, count = launched()
     found: dict[str, object] = {}
@@ -129,6 +137,7 @@ def mathematics(folder: Path) -> None:
             records = [{k: v for k, v in r.items() if k != "seconds"} for r in run.records()]
             found[name] = {"weights": weights(trainer), "records": records}
         found["softmin"] = shards(trainer)
+        found["gradients"] = gradients(ClusterEnergy())
         images = torch.arange(2600 * 144).view(-1, 1, 12, 12).to(torch.uint8)
         fresh = make_trainer(SETTINGS, ClusterEnergy())
         rows = embed_together(fresh.teacher.module, images, fresh.ranks)

@@ -44,6 +44,14 @@ def test_two_ranks_train_as_one(found: dict[str, Any], name: str) -> None:
         assert record == pytest.approx(wanted, rel=1e-3, abs=1e-5)
 
 
+def test_gradients_are_those_of_one(found: dict[str, Any]) -> None:
+    for who in ("first", "second"):
+        assert len(found[who]["gradients"]) == 14
+        torch.testing.assert_close(
+            found[who]["gradients"], found["one"]["gradients"], rtol=1e-3, atol=1e-6
+        )
+
+
 def test_the_soft_min_over_shards_is_that_over_all(found: dict[str, Any]) -> None:
     for who in ("first", "second"):
         torch.testing.assert_close(found[who]["softmin"], found["one"]["softmin"])
