@@ -37,7 +37,7 @@ def draw(*shape: int, seed: int = 0) -> Tensor:
 def test_convolution_norm_bounds_the_matrix(size: int, stride: int) -> None:
     conv = nn.Conv2d(3, 4, size, stride, padding=size // 2, bias=False).double()
     bound = convolution_norm(conv.weight, (6, 8), conv.padding)
-    matrix = conv(torch.eye(3 * 6 * 8, dtype=torch.float64).view(-1, 3, 6, 8)).flatten(1)
+    matrix = conv(torch.eye(3 * 6 * 8, dtype=torch.float64).view(-1, 3, 6, 8)).flatten(1).detach()
     true = float(torch.linalg.matrix_norm(matrix, ord=2))
     assert true <= bound + 1e-9
     if stride == 1:
@@ -50,10 +50,10 @@ def test_almost_orthogonal_lengthens_nothing(inputs: int, outputs: int, size: in
     """As a matrix, whatever its weights; and as it starts, it lengthens and shortens nothing."""
     conv = AlmostOrthogonalConv(inputs, outputs, size).double()
     unit = torch.eye(inputs * 25, dtype=torch.float64).view(-1, inputs, 5, 5)
-    start = torch.linalg.svdvals(conv(unit).flatten(1))[: min(inputs, outputs) * 25]
+    start = torch.linalg.svdvals(conv(unit).flatten(1).detach())[: min(inputs, outputs) * 25]
     torch.testing.assert_close(start, torch.ones_like(start), atol=1e-6, rtol=0)
     conv.weight.data = draw(outputs, inputs, size, size, seed=2).double()
-    assert 0.3 < torch.linalg.matrix_norm(conv(unit).flatten(1), ord=2) <= 1 + 1e-9
+    assert 0.3 < torch.linalg.matrix_norm(conv(unit).flatten(1).detach(), ord=2) <= 1 + 1e-9
 
 
 def test_max_min_sorts_pairs() -> None:
@@ -105,10 +105,10 @@ def test_constant_bounds_every_jacobian(kind: str) -> None:
 
 LAYERS = {
     "linear": lambda: nn.Sequential(nn.Flatten(), nn.Linear(32, 5)),
-    "norm of maps": lambda: nn.BatchNorm2d(2),
+    "norm of maps": lambda: nn.Sequential(nn.BatchNorm2d(2), nn.Flatten()),
     "norm of vectors": lambda: nn.Sequential(nn.Flatten(), nn.BatchNorm1d(32, affine=False)),
     "mean": MeanOverPixels,
-    "unshuffled": lambda: nn.PixelUnshuffle(2),
+    "unshuffled": lambda: nn.Sequential(nn.PixelUnshuffle(2), nn.Flatten()),
     "gain": lambda: nn.Sequential(nn.Flatten(), Gain(-3.0)),
 }
 
