@@ -55,7 +55,7 @@ def read_faiss(path: Path, *kinds: type[faiss.Index]) -> Any:  # noqa: ANN401
         if found.metric_type != IP or not found.is_trained:
             raise ValueError(f"it is of metric {found.metric_type}, or was not trained")
         if is_graph(found):
-            _check_ids(faiss.vector_to_array(found.id_map), found.ntotal)
+            _check_ids(faiss.vector_to_array(found.id_map), found.ntotal)  # type: ignore[attr-defined]
             _check_graph(within(found), (found.ntotal, found.d))
         elif isinstance(found, faiss.IndexIVFFlat):
             _check_lists(found)
