@@ -140,8 +140,9 @@ def _sweep(verb: str, words: Sequence[str]) -> None:
     from omegaconf import DictConfig
 
     from semcentres import show, verbs
-    from semcentres.compose import config_folder, register_schemas, to_settings
+    from semcentres.compose import check_words, config_folder, register_schemas, to_settings
 
+    check_words(words)
     register_schemas()
 
     @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=verb)
