@@ -83,7 +83,8 @@ def restore_encoder(
 def _compare_shapes(
     component: Mapping[str, Any], encoder: Encoder, given: Mapping[str, tuple[int, ...]]
 ) -> None:
-    wanted = {name: tuple(value.shape) for name, value in encoder.state_dict().items()}
+    # Of a number, the files have one of 1.
+    wanted = {name: tuple(v.shape) or (1,) for name, v in encoder.state_dict().items()}
     wrong = sorted(n for n in wanted.keys() | given.keys() if wanted.get(n) != given.get(n))
     if wrong:
         raise InputError(

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 HERE = Path(__file__).resolve().parent
@@ -30,7 +31,8 @@ def _fuzz(target: str, seconds: int, seed: int) -> dict[str, Any]:
     # libFuzzer takes the seed 0 for none; -rss_limit_mb counts what was imported too.
     limits = [f"-max_total_time={seconds}", f"-seed={seed + 1}", "-rss_limit_mb=4096"]
     command = [sys.executable, str(HERE / "fuzz_readers.py"), target, *limits, "-timeout=10"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd="/tmp")
+    with TemporaryDirectory(prefix="torture-") as folder:  # where a crash is kept
+        done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
     runs = re.findall(r"^#(\d+)\s", done.stderr, re.MULTILINE)
     finished = re.search(r"^Done (\d+) runs", done.stderr, re.MULTILINE)
     lines = [line for line in done.stderr.splitlines() if "Error" in line or "ERROR" in line]

@@ -95,8 +95,8 @@ def run(trials: int, seed: int, *, step: int = 1) -> dict[str, Any]:
         "targets": outcomes(target, len(routes) // step),
     }
     naive = {
-        "loaders": outcomes(naive_file, len(kinds)),
-        "targets": outcomes(naive_target, len(TARGETS)),
+        "loaders": outcomes(naive_file, len(kinds), told_of=()),
+        "targets": outcomes(naive_target, len(TARGETS), told_of=()),
     }
     sound = all(not {"executed", "crash", "hang"} & set(found) for found in measured.values())
     toothed = all(found.get("executed", 0) for found in naive.values())

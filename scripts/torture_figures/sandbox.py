@@ -12,7 +12,7 @@ import signal
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NoReturn
@@ -33,7 +33,9 @@ SHOWN = 5  # faults that are told in full
 Trial = Callable[[int, Path], str]
 
 
-def outcomes(trial: Trial, num: int, wanted: str | None = None) -> dict[str, Any]:
+def outcomes(
+    trial: Trial, num: int, wanted: str | None = None, told_of: Collection[str] = BAD
+) -> dict[str, Any]:
     """Return how often trials ended in which way, and the first faults in full.
 
     same, different: what was read, against `wanted`; read: where nothing is wanted
@@ -44,12 +46,13 @@ def outcomes(trial: Trial, num: int, wanted: str | None = None) -> dict[str, Any
         trial: what is tried.
         num: how often.
         wanted: what the unchanged file gives.
+        told_of: outcomes that are faults.
     """
     counts, faults, number = Counter[str](), [], 0
     while number < num:
         for outcome, told in _child(trial, number, num, wanted):
             counts[outcome] += 1
-            if outcome in BAD:
+            if outcome in told_of:
                 faults.append(f"{outcome}, trial {number}: {told}")
             number += 1
     return {**counts, **({"faults": faults[:SHOWN]} if faults else {})}
@@ -83,7 +86,10 @@ def _child(trial: Trial, first: int, num: int, wanted: str | None) -> Iterator[t
     with TemporaryDirectory(prefix="torture-") as folder:
         pid = os.fork()
         if pid == 0:
-            _serve(trial, range(first, num), wanted, Path(folder), write)
+            try:
+                _serve(trial, range(first, num), wanted, Path(folder), write)
+            finally:
+                os._exit(1)  # never on into what the parent does
         os.close(write)
         done = first
         with os.fdopen(read) as lines:
@@ -117,7 +123,7 @@ def _serve(trial: Trial, numbers: range, wanted: str | None, folder: Path, pipe:
         _wait(0)
         if seen or (place / MARKER).exists():
             outcome, told = "executed", " ".join(seen) or "it left the marker"
-        line = f"{outcome}\t{' '.join(told.split())[:2000]}\n"
+        line = f"{outcome}\t{' '.join(told.split())[:500]}\n"
         os.write(pipe, line.encode(errors="replace"))
         shutil.rmtree(place)
         seen.clear()

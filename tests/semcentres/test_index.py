@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from centre_builders.artefact import write_folder
 from centre_builders.errors import CorruptArtefact, InputError
-from semcentres.index import Index, _read_rows, nearest_centres
+from semcentres.faiss_files import read_faiss
+from semcentres.index import Index, nearest_centres
 
 
 def unit(rows: np.ndarray) -> np.ndarray:
@@ -224,7 +225,7 @@ def test_load_refuses_a_changed_byte(tmp_path: Path, place: int) -> None:
 @pytest.mark.parametrize(
     ("place", "content", "cause"),
     [
-        (0, b"garbage", "not recognized"),
+        (0, b"garbage", "a part of kind b'garb'"),
         (8, (2**40).to_bytes(8, "little"), "ntotal"),
         # The length of the data, which FAISS would allocate before it reads them.
         (37, (2**20).to_bytes(8, "little"), "byte_limit"),
@@ -238,7 +239,7 @@ def test_reader_refuses_what_a_forger_hashed(
     whole = path.read_bytes()
     path.write_bytes(whole[:place] + content + whole[place + len(content) :])
     with pytest.raises(CorruptArtefact, match=r"index\.faiss") as refusal:
-        _read_rows(path)
+        read_faiss(path, faiss.IndexFlatIP)
     assert cause in str(refusal.value.__cause__)
 
 
