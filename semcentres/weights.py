@@ -67,9 +67,13 @@ def restore_encoder(
         bank: gives the width.
 
     Raises:
-        InputError: the component makes another encoder than the tensors are of.
+        InputError: the component makes another encoder than the tensors are of, or one of these is
+            not finite.
     """
     component, given = about["encoder"], {name: array.shape for name, array in tensors.items()}
+    wrong = sorted(name for name, array in tensors.items() if not np.isfinite(array).all())
+    if wrong:
+        raise InputError(f"its tensor {wrong[0]!r} holds a number that is not finite")
     make = partial(make_encoder, component, channels=about["channels"], bank=bank)
     # Without memory first: a stranger's few bytes may ask for terabytes of layers.
     with torch.device("meta"), suppress(RuntimeError):  # of timm, some compute while they are made

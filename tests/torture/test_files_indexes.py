@@ -61,7 +61,8 @@ def put(place: int, value: int) -> Callable[[np.ndarray], object]:
 
 
 def link_to_a_row_that_is_not_on_the_level() -> Any:  # noqa: ANN401
-    hnsw = within(graph()).hnsw
+    found = graph()
+    hnsw = within(found).hnsw
     levels, starts = faiss.vector_to_array(hnsw.levels), faiss.vector_to_array(hnsw.offsets)
     above, below = int(np.argmax(levels > 1)), int(np.argmax(levels == 1))
     first = int(starts[above]) + int(faiss.vector_to_array(hnsw.cum_nneighbor_per_level)[1])
@@ -101,6 +102,12 @@ def flat(metric: type[faiss.Index] = faiss.IndexFlatIP) -> Any:  # noqa: ANN401
     return found
 
 
+def map_of_rows() -> Any:  # noqa: ANN401
+    found = faiss.IndexIDMap(faiss.IndexFlatIP(WIDTH))
+    found.add_with_ids(rows(), np.arange(NUM))
+    return found
+
+
 # FAISS's own reader may be the first to see it.
 GRAPH, IDS = "lead out|RuntimeError", "ids are not those|RuntimeError"
 HOSTILE: dict[str, tuple[Callable[[], Any], str]] = {
@@ -116,7 +123,7 @@ HOSTILE: dict[str, tuple[Callable[[], Any], str]] = {
     "a row on more levels": (lambda: changed("levels", lambda a: a.__iadd__(1)), GRAPH),
     "a place beyond the links": (lambda: changed("offsets", put(NUM, 1 << 40)), GRAPH),
     "an entry beyond the rows": (lambda: entered_at(NUM), GRAPH),
-    "a map of no graph": (lambda: faiss.IndexIDMap(flat()), "a part of kind b'IxFI'"),
+    "a map of no graph": (map_of_rows, "a part of kind b'IxFI'"),
     "another kind of index": (quantised, "a part of kind b'IxSQ'"),
     "another metric": (lambda: flat(faiss.IndexFlatL2), "a part of kind b'IxF2'"),
 }
