@@ -39,8 +39,8 @@ def test_a_group_takes_its_own_targets_alone() -> None:
     assert SMALL in allowed("encoder")
     assert allowed("encoder") < allowed()
     build({"_target_": SMALL, "_partial_": True}, "encoder")
-    with pytest.raises(UsageError, match=r"data\.emoji\.emoji' is refused; there are semcentres"):
-        build({"_target_": "semcentres.data.emoji.emoji", "root": "/nowhere"}, "encoder")
+    with pytest.raises(UsageError, match=r"folder\.folder' is refused; there are semcentres"):
+        build({"_target_": "semcentres.data.folder.folder", "root": "/nowhere"}, "encoder")
 
 
 @pytest.mark.parametrize(
