@@ -48,7 +48,7 @@ def read_faiss(path: Path, *kinds: type[faiss.Index]) -> Any:  # noqa: ANN401
             _walk(file)
         faiss.set_deserialization_vector_byte_limit(2 * size)
         faiss.set_deserialization_loop_limit(MOST_LOOPS)
-        found = faiss.read_index(str(path))
+        found: Faiss = faiss.read_index(str(path))
         if not isinstance(found, kinds):
             wanted = " or ".join(kind.__name__ for kind in kinds)
             raise TypeError(f"it is a {type(found).__name__}, wanted {wanted}")
@@ -136,7 +136,8 @@ def _check_graph(graph: Faiss, shape: tuple[int, int]) -> None:
     if rows.shape != shape:
         raise ValueError("the graph's rows are of another shape than it is")
     unit_rows("index", rows)
-    hnsw, num = graph.hnsw, len(rows)
+    hnsw: Faiss = graph.hnsw
+    num = len(rows)
     per_level, levels, links = (
         faiss.vector_to_array(getattr(hnsw, name))
         for name in ("cum_nneighbor_per_level", "levels", "neighbors")

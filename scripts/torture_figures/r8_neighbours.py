@@ -76,7 +76,7 @@ def _failure(check: Callable, build: Callable, trials: int, seed: int) -> str | 
     try:
         attempt()
     except Exception as error:
-        return f"{type(error).__name__}: {str(error).strip().splitlines()[0]:.200}"
+        return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     return None
 
 
