@@ -37,6 +37,7 @@ from torture_figures.sandbox import MARKER, outcomes
 
 GOAL = "payload files through every loader and verb, and 25 forbidden targets: 0 executed"
 
+RAN = ("executed", "crash", "hang")
 # What would run if it were called; {} is the marker, the file that shows that it was.
 TARGETS = {
     "os.system": "touch {}", "os.popen": "touch {}", "os.mkdir": "{}", "os.makedirs": "{}",
@@ -92,13 +93,13 @@ def run(trials: int, seed: int, *, step: int = 1) -> dict[str, Any]:
         "loaders": outcomes(file, len(LOADERS) * len(contents) // step),
         "verbs": outcomes(verb, num_verbs * len(contents) // step),
         "sentence model": outcomes(lambda _, place: str(sentence_folder(place / MARKER, place)), 1),
-        "targets": outcomes(target, len(routes) // step),
+        "targets": outcomes(target, len(routes) // step, told_of=RAN),
     }
     naive = {
         "loaders": outcomes(naive_file, len(kinds), told_of=()),
         "targets": outcomes(naive_target, len(TARGETS), told_of=()),
     }
-    sound = all(not {"executed", "crash", "hang"} & set(found) for found in measured.values())
+    sound = all(not set(RAN) & set(found) for found in measured.values())
     toothed = all(found.get("executed", 0) for found in naive.values())
     return {"goal": GOAL, "measured": measured, "naive": naive, "passed": sound and toothed}
 
