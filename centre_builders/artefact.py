@@ -16,10 +16,11 @@ from typing import Any
 from centre_builders.disk import beside, move, sync
 from centre_builders.disk import discard as discard
 from centre_builders.disk import sweep as sweep
-from centre_builders.errors import CorruptArtefact
+from centre_builders.errors import CorruptArtefact, refused_unless
+from centre_builders.json_files import read_json, sealed, unsealed
 
 MANIFEST = "MANIFEST.json"
-SCHEMA = 1
+SCHEMA = 2
 
 
 def write_file(path: str | Path, *parts: bytes | memoryview) -> None:
@@ -93,13 +94,11 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         CorruptArtefact: it is missing or is none.
     """
     path = folder / MANIFEST
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-        if manifest["schema"] != SCHEMA or not isinstance(manifest["files"], dict):
+    with refused_unless(path, "a manifest"):
+        manifest = unsealed(read_json(path, "a manifest"))
+        if manifest["schema"] != SCHEMA:
             raise ValueError(f"schema {manifest['schema']}, wanted {SCHEMA}")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CorruptArtefact(f"{path} cannot be read ({error}); make the folder anew") from error
-    return dict(manifest)
+        return manifest | {key: dict(manifest[key]) for key in ("about", "files")}
 
 
 def describe_file(path: Path) -> dict[str, Any]:
@@ -109,6 +108,8 @@ def describe_file(path: Path) -> dict[str, Any]:
         CorruptArtefact: it cannot be read.
     """
     try:
+        if path.exists() and not path.is_file():  # a device or a pipe has no end
+            raise CorruptArtefact(f"{path} is not a file")
         with path.open("rb") as file:
             return {"sha256": file_digest(file, "sha256").hexdigest(), "size": path.stat().st_size}
     except OSError as error:
@@ -119,7 +120,7 @@ def _write_manifest(folder: Path, about: Mapping[str, Any]) -> None:
     files = {name: describe_file(folder / name) for name in _files(folder)}
     for name in files:
         sync(folder / name)
-    content = {"schema": SCHEMA, "about": dict(about), "files": files}
+    content = sealed({"schema": SCHEMA, "about": dict(about), "files": files})
     manifest = folder / MANIFEST
     manifest.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     sync(manifest)

@@ -28,6 +28,7 @@ from typing import Any
 import torch
 
 from centre_builders.artefact import (
+    MANIFEST,
     discard,
     sweep,
     verify_folder,
@@ -36,7 +37,7 @@ from centre_builders.artefact import (
     write_json,
 )
 from centre_builders.disk import sync, writing
-from centre_builders.errors import CorruptArtefact, InputError, UsageError
+from centre_builders.errors import CorruptArtefact, InputError, UsageError, refused_unless
 
 log = logging.getLogger(__name__)
 
@@ -126,12 +127,14 @@ class RunFolder:
         for folder in reversed(folders):
             try:
                 made_with = verify_folder(folder)["about"]
+                with refused_unless(folder / MANIFEST, "a checkpoint's manifest"):
+                    step = int(made_with["step"])
                 state = _read_state(folder / STATE)
             except CorruptArtefact as error:
                 log.warning("%s; taking the checkpoint before it", error)
                 continue
             _compare(folder, made_with, about, force)
-            return made_with["step"], state
+            return step, state
         if folders:
             raise CorruptArtefact(
                 f"all of {self.checkpoints} is damaged; set restart=true to begin again"

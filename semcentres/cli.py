@@ -155,11 +155,13 @@ def _call(verb: str, words: Sequence[str]) -> None:
 
 def _sweep(verb: str, words: Sequence[str]) -> None:
     """Hand a sweep to Hydra, whose sweepers and launchers know how to run many jobs."""
+    from semcentres.compose import check_words, config_folder, register_schemas, to_settings
+
+    check_words(words)
     import hydra
     from omegaconf import DictConfig
 
     from semcentres import show, verbs
-    from semcentres.compose import config_folder, register_schemas, to_settings
 
     register_schemas()
 

@@ -53,11 +53,12 @@ class Encoder(nn.Module):
 
     def forward(self, inputs: Float[Tensor, "B C *HW"]) -> Float[Tensor, "B D"]:
         """Return unit embeddings, in float32 under any autocast."""
-        raw: Tensor = self.raw(inputs).float()
+        raw = self.raw(inputs).float()
         if self.margins and self.training:
             # The nearest point of the ball, and no point is moved nearer to it than to another:
             # what an objective sees is as Lipschitz as the backbone. Unit length would not be.
-            return raw / raw.norm(dim=-1, keepdim=True).clamp(min=1)
+            inside: Tensor = raw / raw.norm(dim=-1, keepdim=True).clamp(min=1)
+            return inside
         return F.normalize(raw, dim=-1)
 
     def raw(self, inputs: Float[Tensor, "B C *HW"]) -> Float[Tensor, "B D"]:

@@ -190,6 +190,12 @@ def verb_words(run: Path) -> list[list[str]]:
         ["centres", "names=[a]", "centres=prototypes", f"centres.builder.embeddings={run}"],
         ["data", "check", "data=manifest", f"data.root={run}/x.csv"],
         ["train", "data=folder", f"data.root={run}", f"run_dir={run}/new"],
+        [
+            "centres",
+            "-m",
+            "+hydra.callbacks.x._target_=os.mkdir",
+            f"+hydra.callbacks.x.path={run}/it-ran",
+        ],
     ]
 
 

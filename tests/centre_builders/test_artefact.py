@@ -53,6 +53,12 @@ def test_full_disk_is_said_and_keeps_the_old_one(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["x"]
 
 
+def replaced(path: Path, old: str, new: str) -> None:
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -60,8 +66,9 @@ def test_full_disk_is_said_and_keeps_the_old_one(tmp_path: Path) -> None:
         (lambda f: (f / "b").unlink(), "b is missing"),
         (lambda f: (f / "extra").write_bytes(b""), "extra is not in the manifest"),
         (lambda f: (f / MANIFEST).unlink(), "MANIFEST.json cannot be read"),
-        (lambda f: (f / MANIFEST).write_text("{}"), "MANIFEST.json cannot be read"),
-        (lambda f: (f / MANIFEST).write_text("[1"), "MANIFEST.json cannot be read"),
+        (lambda f: (f / MANIFEST).write_text("{}"), "MANIFEST.json is not a manifest"),
+        (lambda f: replaced(f / MANIFEST, '"step": 3', '"step": 4'), "SHA-256 that it carries"),
+        (lambda f: (f / MANIFEST).write_text("[1"), "MANIFEST.json is not a manifest"),
     ],
 )
 def test_spoilt_folder_is_refused(tmp_path: Path, spoil, said: str) -> None:  # noqa: ANN001

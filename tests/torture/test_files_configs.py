@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from centre_builders.errors import CorruptArtefact, UsageError
+from semcentres.cli import main
 from semcentres.components import allowed, build
 from semcentres.compose import check_words, compose_settings, load_config
 
@@ -108,3 +109,13 @@ def test_words_by_which_hydra_would_call_are_refused(word: str) -> None:
 
 def test_words_of_a_sweep_are_taken() -> None:
     check_words(["-m", "seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "+a.b=1"])
+
+
+def test_a_sweep_that_would_call_is_refused_by_the_command(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    marker = tmp_path / "marker"
+    words = ["-m", "+hydra.callbacks.x._target_=os.mkdir", f"+hydra.callbacks.x.path={marker}"]
+    assert main(["centres", *words]) == 2
+    assert "is refused: of Hydra a sweep takes choices" in capfd.readouterr().err
+    assert not marker.exists()
