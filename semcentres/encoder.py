@@ -57,8 +57,8 @@ class Encoder(nn.Module):
         if self.margins and self.training:
             # The nearest point of the ball, and no point is moved nearer to it than to another:
             # what an objective sees is as Lipschitz as the backbone. Unit length would not be.
-            inside: Tensor = raw / raw.norm(dim=-1, keepdim=True).clamp(min=1)
-            return inside
+            within: Tensor = raw / raw.norm(dim=-1, keepdim=True).clamp(min=1)
+            return within
         return F.normalize(raw, dim=-1)
 
     def raw(self, inputs: Float[Tensor, "B C *HW"]) -> Float[Tensor, "B D"]:

@@ -178,8 +178,8 @@ def test_adversarial_training_helps_under_attack_and_is_configured() -> None:
     shown, truth = plain(test.images[::5]), test.labels[::5]
     found = {}
     for name, chosen in (("clean", CentreSoftmax(sharpness=10.0)), ("attacked", wrapped)):
-        loop = trainer(chosen)
-        for step in range(40):
+        loop = trainer(chosen, steps=80)
+        for step in range(80):
             loop.step(step)
         encoder = loop.teacher.module.eval()
         gaps = least_gap(
