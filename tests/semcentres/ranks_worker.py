@@ -37,7 +37,7 @@ from semcentres.watchdog import together
 # Odd batches, of which two ranks have unequal shares.
 SETTINGS = TrainerSettings(
     steps=6, labelled_batch=5, unlabelled_batch=9, warmup_steps=2, log_every=1,
-    checkpoint_every=4, device="cpu", precision="32-true", rank_timeout=60, assignment_every=3,
+    checkpoint_every=4, device="cpu", precision="32-true", rank_timeout=60.0, assignment_every=3,
 )  # fmt: skip
 ABOUT = {"bank": "b", "data": "d"}
 CLASSES, WIDTH = 4, 6
