@@ -164,7 +164,7 @@ def mathematics(folder: Path) -> None:
 
 def faulty(folder: Path, fault: str) -> None:
     """Train slowly; from step 3 on rank 1 does what the fault says."""
-    settings = replace(SETTINGS, steps=400, checkpoint_every=2, rank_timeout=15, teacher=True)
+    settings = replace(SETTINGS, steps=400, checkpoint_every=2, rank_timeout=15.0, teacher=True)
     settings = replace(settings, assignment_every=0)
     with together(settings):
         trainer = make_trainer(settings, ClusterEnergy())
