@@ -58,3 +58,6 @@ def check_ranges(config: DictConfig) -> None:
         if isinstance(value, int | float) and not low <= value <= high:
             wanted = f"at least {low:g}" if high == inf else f"from {low:g} to {high:g}"
             raise UsageError(f"{key}={value} is out of range; give a number {wanted}")
+    batches = ("trainer.labelled_batch", "trainer.unlabelled_batch")
+    if all(OmegaConf.select(config, key) == 0 for key in batches):
+        raise UsageError(f"{'=0 and '.join(batches)}=0 train on nothing; one must be at least 1")

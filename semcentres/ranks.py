@@ -62,7 +62,7 @@ class Ranks:
         Raises:
             UsageError: there are more ranks than images.
         """
-        if num < self.count:
+        if 0 < num < self.count:
             raise UsageError(
                 f"a labelled batch of {num} is too small for {self.count} processes; raise"
                 " trainer.labelled_batch, or let torchrun start fewer"

@@ -38,6 +38,12 @@ GOAL = "0 answers of 5xx, p99 <= 1.5 s, growth <= 50 MB, 0 bytes from outside, l
 CLIENTS, HOSTILE, SLOW = 32, 0.2, 60
 MOST_SECONDS, MOST_GROWTH, LATE = 1.5, 50.0, 25.0
 Ask = tuple[str, str, bytes | None]  # method, path, body
+# By whatever path this file was found.
+NAIVE = f"""import sys
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+from torture_figures.r15_web import serve_naively
+serve_naively(sys.argv[1])
+"""
 
 
 @dataclass
@@ -65,7 +71,7 @@ def run(trials: int, seed: int) -> dict[str, Any]:
             out = sum(leaks(raw(address, way)) for way in ways_out(folder, seed))
             kept = sum(not is_closed(one, began + LATE) for one in slow)
             drained = drains(process.pid, address)
-        with served([sys.executable, __file__, str(folder)]) as (_, address):
+        with served([sys.executable, "-c", NAIVE, str(folder)]) as (_, address):
             naive = attack(address, asks(min(trials, 300), seed, bad))
             naive_out = sum(leaks(raw(address, way)) for way in ways_out(folder, seed))
     p99 = sorted(seen.seconds)[int(0.99 * len(seen.seconds))]
@@ -255,12 +261,9 @@ class Naive(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
-def _serve_naively(root: str) -> None:
+def serve_naively(root: str) -> None:
+    """Serve a folder as a first attempt would."""
     Naive.root = Path(root)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Naive)
     print(f"http://127.0.0.1:{server.server_port}", file=sys.stderr, flush=True)
     server.serve_forever()
-
-
-if __name__ == "__main__":
-    _serve_naively(sys.argv[1])

@@ -31,7 +31,7 @@ SUBSETS = [(3, 4), (3, 0), (0, 4), (1, 0), (0, 1), (0, 0)]
 def objective_of(name: str) -> Objective:
     more = ["objective.num_classes=4", f"centres.dimension={D}"] if name == "cross_entropy" else []
     if name == "pcl":
-        more = ["objective.num_clusters=[2,3]", "objective.num_negatives=2", "objective.warmup=0"]
+        more = ["objective.num_clusters=[2,3]", "objective.num_negatives=2", "objective.warmup=0.0"]
     if name == "sum":
         more = ["+objective@objective.parts.a.objective=cluster_energy"]
     torch.manual_seed(0)
