@@ -62,7 +62,8 @@ class Watchdog:
             yield
             return
         over = threading.Event()
-        threading.Thread(target=self._answer, args=(over,), daemon=True).start()
+        thread = threading.Thread(target=self._answer, args=(over,), daemon=True)
+        thread.start()
         try:
             yield
         except (Stopped, RankLost):
@@ -77,6 +78,8 @@ class Watchdog:
             raise RankLost(f"{self._cause()}; {REMEDY}") from error
         finally:
             over.set()
+            # If the interpreter ended while it asks the store, the process would abort.
+            thread.join(GRACE)
 
     def meet(self) -> None:
         """Wait until all have begun: they may do so at times that differ by more than `timeout`."""

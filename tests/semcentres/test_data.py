@@ -126,7 +126,7 @@ def test_folder_names_the_unreadable_image(pictures: Path) -> None:
 def test_folder_refuses_a_class_of_one(pictures: Path) -> None:
     shutil.rmtree(pictures / "two words")
     (pictures / "two words").mkdir()
-    with pytest.raises(InputError, match="'two words' has 0 images"):
+    with pytest.raises(InputError, match="'two words' has 0;"):
         folder(root=str(pictures))
 
 
