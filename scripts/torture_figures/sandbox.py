@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 from centre_builders.errors import InputError
 
-MORE_MEMORY = 1 << 30  # bytes
+MORE_MEMORY = 2 << 30  # bytes; Arrow and others set aside far more than they use
 PATIENCE = 10  # seconds of the processor a file, and thirty times as many by the clock
 RUNS_CODE = {
     "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.spawn", "os.startfile",

@@ -150,7 +150,10 @@ def _tell(told: Mapping[int, str], num: int, max_unreadable: float) -> None:
 
 def in_threads(work: Callable[[int], T], num: int, what: str) -> Iterator[T]:
     """Yield `work(row)` for every row in order, done by as many threads as there are processors."""
-    with ThreadPoolExecutor(thread_name_prefix="decode") as pool, counting(num, what) as count:
+    with (
+        ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as pool,
+        counting(num, what) as count,
+    ):
         for start in range(0, num, BLOCK):
             for result in pool.map(work, range(start, min(start + BLOCK, num))):
                 count(1)

@@ -7,13 +7,12 @@ from threading import Barrier, Lock, Thread
 
 import pytest
 from PIL import Image
+from torture_figures.alone import alone
 from torture_figures.image_kinds import Kind, make_kinds, picture
 from torture_figures.r7_images import (
-    MOST,
     attack,
     faults_of,
     faults_of_runs,
-    measured_peak,
     mutate,
     naive_pixels,
 )
@@ -37,11 +36,11 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> list[Kind]:
     return make_kinds(tmp_path_factory.mktemp("kinds"))
 
 
-def test_every_kind_is_right_or_told_once_in_bounded_memory(kinds: list[Kind]) -> None:
-    assert len(kinds) >= 40
-    faults, peak = measured_peak(lambda: faults_of(kinds))
-    assert faults == []
-    assert peak <= MOST
+def test_every_kind_is_right_or_told_once_in_bounded_memory() -> None:
+    found = alone("r7_images", "40, 0")
+    assert found["measured"]["kinds"] >= 40
+    assert found["measured"]["faults"] == []
+    assert found["passed"], found
 
 
 def test_naive_way_is_caught(kinds: list[Kind]) -> None:
