@@ -100,7 +100,7 @@ def picture_routes(session: Session, work: Threads) -> APIRouter:
     async def send(image: Annotated[bytes, Body(media_type="application/octet-stream")]) -> Sent:
         """Read an image file, whose bytes are the body, to search by it."""
         # Decoding takes its time, whatever was sent: not from the model's thread.
-        sent = await run_in_threadpool(session.read, image)
+        sent = await files(session.read, image)
         return Sent(id=await work(session.keep, sent))
 
     @router.get("/uploads/{token}/thumbnail", response_class=Response)
