@@ -8,7 +8,6 @@ is `torch.save` over the last.
 """
 
 import errno
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,12 +46,7 @@ def main(trials: int) -> dict[str, Any]:
 def _fail_each(writer: Writer, most: int) -> tuple[int, list[str]]:
     """Return how many calls were let fail, and what was wrong after which."""
     faults, num = [], 0
-    with tempfile.TemporaryDirectory() as place:
-        prepared, folder = Path(place) / "prepared", Path(place) / "folder"
-        prepared.mkdir()
-        for version in writer.before:
-            writer.write(prepared, version)
-        new = max(writer.before, default=0) + 1
+    with writer.prepared() as (prepared, folder, new):
         written = count(lambda: writer.write(folder, new), prepared, folder)
         cases = [("write", at, number) for at in range(written) for number in ERRORS]
         if writer.before:

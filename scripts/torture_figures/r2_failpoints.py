@@ -6,7 +6,6 @@ all if there are as many trials. The naive way is `torch.save` over the last.
 """
 
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -47,12 +46,7 @@ def main(trials: int) -> dict[str, Any]:
 def _kill_at_each(writer: Writer, most: int) -> tuple[int, list[str]]:
     """Return how many calls were killed at, the last after all, and what was wrong after which."""
     faults = []
-    with tempfile.TemporaryDirectory() as place:
-        prepared, folder = Path(place) / "prepared", Path(place) / "folder"
-        prepared.mkdir()
-        for version in writer.before:
-            writer.write(prepared, version)
-        new = max(writer.before, default=0) + 1
+    with writer.prepared() as (prepared, folder, new):
         calls = count(lambda: writer.write(folder, new), prepared, folder)
         chosen = [*range(0, calls, -(-calls // most)), calls]
         for at in chosen:

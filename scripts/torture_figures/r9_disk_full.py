@@ -4,7 +4,6 @@ A trial is one place at which the room ends, spread over what a save writes; a w
 there is, as from the kernel, and the next one ENOSPC. The naive way is `torch.save` over the last.
 """
 
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -65,12 +64,7 @@ def _verified(folder: Path) -> int:
 def _fill(writer: Writer, trials: int) -> list[str]:
     """Return what was wrong, and after how many bytes of room."""
     faults = []
-    with tempfile.TemporaryDirectory() as place:
-        prepared, folder = Path(place) / "prepared", Path(place) / "folder"
-        prepared.mkdir()
-        for version in writer.before:
-            writer.write(prepared, version)
-        new = max(writer.before, default=0) + 1
+    with writer.prepared() as (prepared, folder, new):
         needed = _bytes(writer, prepared, folder, new)
         for trial in range(trials):
             room = needed * trial // trials

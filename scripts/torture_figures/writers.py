@@ -3,7 +3,9 @@
 A reader returns the version that it finds, 0 where there is none, and raises where it is spoilt.
 """
 
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +42,16 @@ class Writer:
     read: Callable[[Path], int]
     before: tuple[int, ...] = ()
     absent: bool = False
+
+    @contextmanager
+    def prepared(self) -> Iterator[tuple[Path, Path, int]]:
+        """Give a folder with the versions before, another that is not there, the next version."""
+        with tempfile.TemporaryDirectory() as place:
+            prepared = Path(place) / "prepared"
+            prepared.mkdir()
+            for version in self.before:
+                self.write(prepared, version)
+            yield prepared, Path(place) / "folder", max(self.before, default=0) + 1
 
 
 def _save_checkpoint(folder: Path, version: int) -> None:

@@ -21,8 +21,9 @@ MAX_BYTES = 4 * MAX_PIXELS  # as many as 32 bits a pixel without compression
 MAX_ASPECT = 50  # longer side to shorter; of such an image the square shows next to nothing
 LARGE = 4_000_000  # pixels, above which an image is reduced strip by strip
 STRIP = 1_000_000  # pixels of a strip
-# A WebP is decoded whole into two canvases and a copy of one: three times what others take.
-WEBP_PIXELS = MAX_PIXELS // 3
+# A WebP is decoded whole into two canvases and a copy of one: so many times what others take.
+WEBP_COST = 3
+WEBP_PIXELS = MAX_PIXELS // WEBP_COST
 MAX_SCANS, START_OF_SCAN = 100, b"\xff\xda"
 MODES = {1: "L", 3: "RGB"}  # channels to Pillow's name
 ORIENTATION = 0x0112  # of EXIF
@@ -49,9 +50,8 @@ def load_image(
                 )
             if image.format == "JPEG":
                 check_scans(path.read_bytes())
-            # WebP's decoder holds three times as much for a pixel.
-            heavy = 3 if image.format == "WEBP" else 1
-            with decoding(heavy * image.width * image.height):
+            cost = WEBP_COST if image.format == "WEBP" else 1
+            with decoding(cost * image.width * image.height):
                 return square(image, size, channels)
     # Not a list of errors: damaged files lead decoders to nearly every kind there is.
     except Exception as error:
