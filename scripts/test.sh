@@ -6,5 +6,6 @@ cd "$root"
 debian /usr/share/datasets/fashion-mnist dataset-fashion-mnist
 debian /usr/share/wordnet wordnet-base
 debian /usr/bin/chromium chromium
-# Two workers of one thread each would fight over two cores; one process with two threads does not.
-exec env HF_HUB_OFFLINE=1 python -m pytest "$@"
+# Each worker has a thread of its own; most tests wait for a process or for the disk.
+exec env HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 python -m pytest -n logical --maxprocesses 4 \
+    --dist worksteal "$@"

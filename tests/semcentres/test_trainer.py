@@ -1,8 +1,6 @@
 """Tests of the loop: it learns, resumes bitwise, stops by signal, and loses nothing."""
 
 import json
-import os
-import random
 import shlex
 import shutil
 import signal
@@ -92,7 +90,7 @@ def uninterrupted(
     return weights(trainer), run.records()
 
 
-@pytest.mark.parametrize("stop", [0, random.Random(os.getpid()).randint(1, 11), 11])
+@pytest.mark.parametrize("stop", [0, 7, 11])
 def test_resumed_run_ends_bitwise_equal(tmp_path: Path, uninterrupted, stop: int) -> None:  # noqa: ANN001
     """Stopped anywhere, with dropout, noise, a teacher and batches across epochs."""
     run = RunFolder(tmp_path)
