@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from centre_builders.errors import InputError, NumericError, UsageError
 from semcentres.attention import centres_shared_by
+from semcentres.batches import Batches
 from semcentres.checkpoint import Record, RunFolder
 from semcentres.embedding import embed_together
 from semcentres.encoder import Encoder, keep_features
@@ -25,8 +26,7 @@ from semcentres.finite import IN_A_ROW, FiniteGuard, likely_cause, not_finite, t
 from semcentres.hardware import make_fabric, wait_for
 from semcentres.interrupt import Stopped, interrupts
 from semcentres.joint_norm import join_norms
-from semcentres.objectives.adversarial import Attacking
-from semcentres.objectives.batch import EmbeddedBatch, Objective
+from semcentres.objectives.batch import Objective
 from semcentres.objectives.memory import Memory, Remembering
 from semcentres.progress import Progress, Stopwatch
 from semcentres.randomness import generator
@@ -80,7 +80,11 @@ class Trainer:
         self.raw_encoder = encoder
         if settings.compile:
             encoder.compile()
-        self.encoder, self.optimiser = self.fabric.setup(encoder, optimiser)
+        wrapped, self.optimiser = self.fabric.setup(encoder, optimiser)
+        teacher = self.teacher if settings.teacher else None
+        self.batches = Batches(
+            self.task, wrapped, encoder, teacher, self.objective, self.fabric, self.ranks
+        )
         buffered = [m for m in (encoder, self.objective) if isinstance(m, nn.Module)]
         self.guard = FiniteGuard(self.fabric, optimiser, buffered)
 
@@ -131,7 +135,7 @@ class Trainer:
                 if self._logged(done) or watched:
                     record = self._record(done, terms) | watched
                     append(record)
-                    rate = (done - start) * self._batch_size() / (time.monotonic() - began)
+                    rate = (done - start) * self.batches.size / (time.monotonic() - began)
                     progress.show(done, record, images_per_second=rate)
                 due = done % settings.checkpoint_every == 0 or last
                 signum = self.ranks.signal(interrupt.signum)
@@ -142,7 +146,7 @@ class Trainer:
                         with self.stopwatch:
                             wait_for(self.fabric.device)
                         scores = evaluate(self.teacher.module)
-                        crops = done * self._batch_size() * len(self.task.views)
+                        crops = done * self.batches.size * len(self.task.views)
                         spent = {"image_crops": crops, "seconds": self.stopwatch.seconds}
                         append({"step": done, **spent, **scores})
                         progress.show(done, scores)
@@ -169,7 +173,9 @@ class Trainer:
 
     def _descend(self, step: int) -> dict[str, Tensor]:
         """Compute a step's terms and gradients."""
-        batch = self._embedded_batch(step)
+        batch = self.batches.embedded(
+            step, progress=step / self.settings.steps, diagnose=self._logged(step + 1)
+        )
         with centres_shared_by(self.ranks):
             terms = self.objective(batch)
         self.optimiser.zero_grad()
@@ -212,19 +218,9 @@ class Trainer:
         if row >= IN_A_ROW:
             terms = self._descend(first)
             raise too_many_skipped(
-                row, first, likely_cause(self.raw_encoder, self._seen(first), terms)
+                row, first, likely_cause(self.raw_encoder, self.batches.seen(first), terms)
             )
         return skipped
-
-    def _seen(self, step: int) -> dict[str, list[Tensor]]:
-        """Return the views of each image of a step's batch, by what the image is called."""
-        task, seen = self.task, {}
-        for stream, name in ((task.labelled, "labelled"), (task.unlabelled, "unlabelled")):
-            rows = stream.at(step)
-            own = rows[self.ranks.share(len(rows)).rows].tolist()
-            for row, *views in zip(own, *self._views(rows, step, name), strict=True):
-                seen[task.images.ids[row] if task.images.ids else str(row)] = views
-        return seen
 
     def _resume(self, run: RunFolder, about: Mapping[str, Any], force: Collection[str]) -> int:
         found = run.newest_checkpoint(about, force)
@@ -259,9 +255,6 @@ class Trainer:
     def _state(self) -> dict[str, Any]:
         return {name: part.state_dict() for name, part in self._parts().items()}
 
-    def _batch_size(self) -> int:
-        return len(self.task.labelled.at(0)) + len(self.task.unlabelled.at(0))
-
     def _record(self, step: int, terms: Mapping[str, Tensor]) -> Record:
         """Return the terms as numbers; this is where the host waits for the device."""
         found = {name: float(value.detach()) for name, value in terms.items()}
@@ -270,56 +263,5 @@ class Trainer:
             record["skipped_steps"] = skipped
         return {"step": step, **record, "learning_rate": float(self.scheduler.get_last_lr()[0])}
 
-    def _embedded_batch(self, step: int) -> EmbeddedBatch:
-        """Embed both streams' views of a step in one pass, so that they share batch statistics."""
-        task = self.task
-        labelled_rows, unlabelled_rows = task.labelled.at(step), task.unlabelled.at(step)
-        labelled = self._views(labelled_rows, step, "labelled")
-        unlabelled = self._views(unlabelled_rows, step, "unlabelled")
-        labels = task.images.labels[labelled_rows]
-        if isinstance(self.objective, Attacking):
-            attack = partial(self.objective.attack, self.raw_encoder, task.centres)
-            with self.fabric.autocast():
-                own_labels = labels[self.ranks.share(len(labels)).rows]
-                labelled.append(attack(labelled[0], own_labels))
-                unlabelled.append(attack(unlabelled[0], None))
-        taught = [self._teach(unlabelled.pop(0))] if self.settings.teacher else []
-        sizes = [len(view) for view in (*labelled, *unlabelled)]
-        inputs = torch.cat([*labelled, *unlabelled])
-        if inputs.ndim == 4:
-            inputs = inputs.contiguous(memory_format=torch.channels_last)
-        parts = self.encoder(inputs).split(sizes)
-        own = [*parts[: len(labelled)], *taught, *parts[len(labelled) :]]
-        nums = [len(labelled_rows)] * len(labelled) + [len(unlabelled_rows)] * len(labelled)
-        embedded = self.ranks.gather(own, nums)
-        return EmbeddedBatch(
-            labelled=tuple(embedded[: len(labelled)]),
-            labels=labels,
-            unlabelled=tuple(embedded[len(labelled) :]),
-            centres=task.centres,
-            progress=step / self.settings.steps,
-            labelled_rows=labelled_rows,
-            unlabelled_rows=unlabelled_rows,
-            unlabelled_truth=task.images.labels[unlabelled_rows],
-            diagnose=self._logged(step + 1),
-        )
-
     def _logged(self, done: int) -> bool:
         return done % self.settings.log_every == 0 or done == self.settings.steps
-
-    def _views(self, rows: Tensor, step: int, stream: str) -> list[Tensor]:
-        share = self.ranks.share(len(rows))
-        images = self.task.batch(rows[share.rows])
-        # The 0 was the rank's place, and is kept so that older runs go on as they began.
-        keys = (self.task.seed, step, 0, stream)
-        more = (share,) if self.ranks.count > 1 else ()
-        return [
-            view(images, generator(*keys, number, device=self.fabric.device), *more)
-            for number, view in enumerate(self.task.views)
-        ]
-
-    @torch.no_grad()
-    def _teach(self, inputs: Tensor) -> Tensor:
-        with self.fabric.autocast():
-            embeddings: Tensor = self.teacher(inputs)
-        return embeddings
