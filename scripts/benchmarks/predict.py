@@ -27,7 +27,8 @@ def measure() -> Report:
         "calibrated_on": "nothing",
         "num_images": 0,
     }
-    model = Model(encoder, bank, {"calibration": calibration}, "")
+    about = {"calibration": calibration, "channels": 1, "size": images.shape[-1]}
+    model = Model(encoder, bank, about, "")
     batches = [
         plain(batch).contiguous(memory_format=torch.channels_last) for batch in images.split(BLOCK)
     ]
