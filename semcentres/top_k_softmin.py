@@ -6,7 +6,8 @@ S = sum_{j<=k} exp(-(d_j^2 - d_1^2) / t)
 
     0 <= softmin_k - softmin <= t log(1 + (K - k) exp(-(d_k^2 - d_1^2) / t) / S)
 
-Where this is more than is tolerated, all centres are compared (semcentres/softmin.py).
+Where this is more than is tolerated, an approximate index looks wider, and where it still is, all
+centres are compared (semcentres/softmin.py).
 
 This supposes that the search found the true k nearest. An exact index does, and the bound is a
 proof. An approximate one finds a part r of them, its measured recall: for each found beyond the
@@ -29,6 +30,8 @@ from torch import Tensor
 from semcentres.approximate import ApproximateIndex
 from semcentres.index import Index
 from semcentres.softmin import scale_of, softmin
+
+WIDER = 8  # times as far is looked, before all centres are compared
 
 
 @dataclass(frozen=True)
@@ -70,22 +73,37 @@ def top_k_softmin(
     Raises:
         ValueError: the temperature is not positive, or the index is of other centres.
     """
-    scale = scale_of(temperature)
+    scale_of(temperature)
     if len(index) != len(centres):
         raise ValueError(f"the index has {len(index)} rows for {len(centres)} centres")
+    certain = isinstance(index, Index)
+    values = bound = embeddings.new_zeros(len(embeddings))
+    far = torch.ones_like(values, dtype=torch.bool)
+    for looked in [index] if isinstance(index, Index) else [index, index.wider(WIDER)]:
+        summed, above = _of_near(embeddings[far], centres, looked, temperature, k)
+        values, bound = values.masked_scatter(far, summed), bound.masked_scatter(far, above)
+        far = bound > tolerance
+        if not far.any():
+            return Bounded(values, bound, far, certain)
+    exact = softmin(embeddings[far], centres, temperature=temperature)
+    return Bounded(values.masked_scatter(far, exact), bound.masked_fill(far, 0.0), far, certain)
+
+
+def _of_near(
+    embeddings: Float[Tensor, "B D"],
+    centres: Float[Tensor, "K D"],
+    index: Index | ApproximateIndex,
+    temperature: float,
+    k: int,
+) -> tuple[Float[Tensor, " B"], Float[Tensor, " B"]]:
+    """Return the soft-min by what an index finds, and its bound."""
     found = index.search(embeddings.detach().cpu().numpy(), k)
     near = centres.detach()[torch.from_numpy(found.ids).to(centres.device)]
-    logits = scale * torch.einsum("bd,bkd->bk", embeddings, near)
-    values = 2 - temperature * logits.logsumexp(dim=1)
-    certain = isinstance(index, Index)
+    logits = scale_of(temperature) * torch.einsum("bd,bkd->bk", embeddings, near)
+    # Looking wider finds no less than was measured.
     recall = 1.0 if isinstance(index, Index) else index.recall.value
     bound = _bound(logits.detach(), len(centres), temperature, recall)
-    far = bound > tolerance
-    if far.any():
-        exact = softmin(embeddings[far], centres, temperature=temperature)
-        values = values.masked_scatter(far, exact)
-        bound = bound.masked_fill(far, 0.0)
-    return Bounded(values, bound, far, certain)
+    return 2 - temperature * logits.logsumexp(dim=1), bound
 
 
 def _bound(

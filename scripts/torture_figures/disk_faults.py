@@ -28,7 +28,7 @@ def run_with_faults(module: str, *words: object) -> Any:  # noqa: ANN401
         search = os.pathsep.join([str(SOURCE.parents[1]), *sys.path])
         done = subprocess.run(
             [sys.executable, "-c", code],
-            # One thread: it forks, and a child of a process that has used OpenMP's pool hangs in it.
+            # One thread: it forks, and OpenMP's pool does not live on in a child.
             env=os.environ
             | {"LD_PRELOAD": str(library), "PYTHONPATH": search, "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,

@@ -107,3 +107,19 @@ def test_refuses_what_does_not_belong_together(centres: Tensor, mixed: Tensor) -
         top_k_softmin(mixed, centres, index, temperature=T)
     with pytest.raises(ValueError, match="got 0"):
         top_k_softmin(mixed, centres, index, temperature=0.0)
+
+
+def test_looks_wider_before_all_are_compared(
+    centres: Tensor, mixed: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One list of 64 misses most; what eight of them find is enough for some more embeddings."""
+    index = build_index(centres.numpy(), kind="ivf", recall=0.01)
+    assert isinstance(index, ApproximateIndex)
+    index.recall = Recall(0.9, 10, 1000)
+    wide = top_k_softmin(mixed, centres, index, temperature=T, k=8)
+    monkeypatch.setattr("semcentres.top_k_softmin.WIDER", 1)
+    narrow = top_k_softmin(mixed, centres, index, temperature=T, k=8)
+    assert wide.compared.sum() < narrow.compared.sum()
+    summed = narrow.compared & ~wide.compared
+    error = (wide.values.double() - truth(mixed, centres))[summed]
+    assert error.abs().max() < 1e-3
