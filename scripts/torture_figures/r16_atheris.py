@@ -1,7 +1,7 @@
 """R16: a coverage-guided fuzzer on what reads manifests, banks and embeddings.
 
-One trial is one second of it. Needs atheris (`pip install atheris`, not a dependency: it has
-wheels for Linux alone); without it the figure is missed.
+One trial is one second of it. Needs atheris, of the extra torture (it has wheels for Linux
+alone); without it the figure is missed.
 """
 
 import re
@@ -20,7 +20,7 @@ NAIVE_SECONDS = 5
 def run(trials: int, seed: int) -> dict[str, Any]:
     """Return what a fuzzer finds in so many seconds, of our readers and of a naive one."""
     if find_spec("atheris") is None:
-        told = "atheris is not installed: pip install atheris"
+        told = "atheris is not installed: pip install 'semcentres[torture]'"
         return {"goal": GOAL, "measured": told, "naive": None, "passed": False}
     measured, naive = _fuzz("ours", trials, seed), _fuzz("naive", NAIVE_SECONDS, seed)
     passed = measured["uncaught"] == 0 and measured["runs"] > 0 and naive["uncaught"] > 0

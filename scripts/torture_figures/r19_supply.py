@@ -1,6 +1,6 @@
 """R19: known vulnerabilities of what we depend on, and calls that we forbid ourselves.
 
-Trials and seed change nothing. Needs pip-audit (`pip install pip-audit`) and OSV's service; where
+Trials and seed change nothing. Needs pip-audit, of the extra torture, and OSV's service; where
 one cannot be had the figure is missed, and says so.
 """
 
