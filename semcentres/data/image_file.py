@@ -27,6 +27,9 @@ WEBP_PIXELS = MAX_PIXELS // WEBP_COST
 MAX_SCANS, START_OF_SCAN = 100, b"\xff\xda"
 MODES = {1: "L", 3: "RGB"}  # channels to Pillow's name
 ORIENTATION = 0x0112  # of EXIF
+# Pillow keeps pixels in blocks of 16 MB, which the C library does not give back to the system when
+# threads free them; what is longer than its 32 MB it does.
+Image.core.set_block_size(64 << 20)
 
 
 def load_image(

@@ -1,20 +1,12 @@
 """The short versions of the figures of files; scripts/torture.py runs the long ones."""
 
-from torture_figures import r8_neighbours
-from torture_figures.alone import alone
+from collections.abc import Callable
+from typing import Any
+
+import pytest
 
 
-def test_changed_artefacts_are_refused_or_as_before() -> None:
-    found = alone("r5_artefacts", "100, 0")
-    assert found["passed"], found
-
-
-def test_no_payload_runs() -> None:
-    # 29 is prime to all lengths, so that every loader, verb and payload has its turn.
-    found = alone("r6_payloads", "1, 0, step=29")
-    assert found["passed"], found
-
-
-def test_neighbours_keep_their_contract() -> None:
-    found = r8_neighbours.run(60, 0)
+@pytest.mark.parametrize("name", ["R5", "R6", "R8"])
+def test_figure(figure: Callable[[str], dict[str, Any]], name: str) -> None:
+    found = figure(name)
     assert found["passed"], found

@@ -2,12 +2,13 @@
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from threading import Barrier, Lock, Thread
+from typing import Any
 
 import pytest
 from PIL import Image
-from torture_figures.alone import alone
 from torture_figures.image_kinds import Kind, make_kinds, picture
 from torture_figures.r7_images import (
     attack,
@@ -36,8 +37,10 @@ def kinds(tmp_path_factory: pytest.TempPathFactory) -> list[Kind]:
     return make_kinds(tmp_path_factory.mktemp("kinds"))
 
 
-def test_every_kind_is_right_or_told_once_in_bounded_memory() -> None:
-    found = alone("r7_images", "40, 0")
+def test_every_kind_is_right_or_told_once_in_bounded_memory(
+    figure: Callable[[str], dict[str, Any]],
+) -> None:
+    found = figure("R7")
     assert found["measured"]["kinds"] >= 40
     assert found["measured"]["faults"] == []
     assert found["passed"], found

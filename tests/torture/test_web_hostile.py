@@ -4,7 +4,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,6 @@ from playwright.sync_api import Browser
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 from torture_figures import r15_web
-from torture_figures.alone import alone
 from torture_figures.web_site import make_run, serve_command, served
 
 from semcentres.settings import ServeConfig
@@ -54,9 +53,9 @@ def app(run_dir: Path) -> FastAPI:
 
 
 @pytest.fixture(scope="module")
-def attacked() -> dict[str, Any]:
+def attacked(figure: Callable[[str], dict[str, Any]]) -> dict[str, Any]:
     """What the figure finds in its short form; times are for its long one."""
-    return alone("r15_web", "200, 0")
+    return figure("R15")
 
 
 def test_nothing_breaks_leaks_or_hangs(attacked: dict[str, Any]) -> None:
