@@ -53,7 +53,8 @@ def move(place: Path, target: Path) -> None:
         target.rename(old)
         place.rename(target)
     sync(target.parent)
-    remove(old)
+    with suppress(OSError):  # the new one is there, and `sweep` removes what is left of the old
+        remove(old)
 
 
 def discard(folder: Path) -> None:

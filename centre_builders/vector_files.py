@@ -38,7 +38,8 @@ def read_named_vectors(path: Path, names_path: str | None = None) -> Named:
 
 
 def _read_npy(path: Path) -> tuple[None, np.ndarray]:
-    return None, np.load(path, mmap_mode="r", allow_pickle=False)
+    # Not np.load, which would take what a zip file holds.
+    return None, np.lib.format.open_memmap(path, mode="r")
 
 
 def _read_safetensors(path: Path) -> tuple[Any, np.ndarray]:

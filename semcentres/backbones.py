@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -145,7 +144,6 @@ def read_weights(path: str, *, others: Sequence[str] | Mapping[str, Any] = ()) -
     Raises:
         InputError: no such file, or one that would run code or is damaged.
     """
-    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     file = Path(path).expanduser()
@@ -157,9 +155,10 @@ def read_weights(path: str, *, others: Sequence[str] | Mapping[str, Any] = ()) -
         if file.suffix == ".safetensors":
             return load_file(file)
         read = torch.load(file, map_location="cpu", weights_only=True)
-    except (SafetensorError, UnpicklingError, RuntimeError, EOFError, OSError) as error:
+    # Not a list of errors: bytes that are no pickle lead its reader to nearly every kind there is.
+    except Exception as error:
         # torch's own message goes on with how to switch the safety off.
-        reason = str(error).splitlines()[0].split(". ")[0]
+        reason = f"{error} ".splitlines()[0].split(". ")[0].strip()
         raise InputError(
             f"{file} does not hold weights alone ({reason}); save the model's state_dict()"
         ) from error

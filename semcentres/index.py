@@ -164,7 +164,9 @@ def describe() -> str:
 
 def write_index(found: faiss.Index, folder: Path, beside: Mapping[str, bytes] | None) -> None:
     """Write an index, and files beside it, into a folder that is there."""
-    faiss.write_index(found, str(folder / FILE_NAME))
+    with (folder / FILE_NAME).open("wb") as file:
+        # Not by its name: of a disk that is full FAISS's own writer says "Success".
+        faiss.write_index(found, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
     for name, content in (beside or {}).items():
         (folder / name).write_bytes(content)
 

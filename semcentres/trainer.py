@@ -191,7 +191,11 @@ class Trainer:
         task = self.task
         with self.fabric.autocast():
             embeddings = embed_together(self.teacher.module, task.images.images, self.ranks)
-        rows = torch.from_numpy(embeddings).to(self.fabric.device)
+        rows = torch.from_numpy(embeddings)
+        if not rows.isfinite().all():  # nothing near it can be searched for
+            _, row, first = self.guard.read()
+            raise self._spoilt(row, first)
+        rows = rows.to(self.fabric.device)
         return Memory(rows, task.known_labels(), task.used(), task.centres, task.seed)
 
     def save(self, run: RunFolder, *, step: int, about: Mapping[str, Any]) -> None:
@@ -216,11 +220,14 @@ class Trainer:
         """
         skipped, row, first = self.guard.read()
         if row >= IN_A_ROW:
-            terms = self._descend(first)
-            raise too_many_skipped(
-                row, first, likely_cause(self.raw_encoder, self.batches.seen(first), terms)
-            )
+            raise self._spoilt(row, first)
         return skipped
+
+    def _spoilt(self, row: int, first: int) -> NumericError:
+        """Return the error of so many skipped steps, the first of which is done again for it."""
+        terms = self._descend(first)
+        cause = likely_cause(self.raw_encoder, self.batches.seen(first), terms)
+        return too_many_skipped(row, first, cause)
 
     def _resume(self, run: RunFolder, about: Mapping[str, Any], force: Collection[str]) -> int:
         found = run.newest_checkpoint(about, force)

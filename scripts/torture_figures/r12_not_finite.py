@@ -88,7 +88,7 @@ def _spoil(place: str, value: float, step: int, *, lasting: bool, guarded: bool)
 def _inject(trainer: Trainer, place: str, value: float, at: int, *, lasting: bool) -> None:
     """Put a value somewhere at a step, or from it on."""
     now = -1
-    begin, views = trainer.step, trainer._views
+    begin, views = trainer.step, trainer.batches._views
 
     def due() -> bool:
         return now == at or (lasting and now >= at)
@@ -112,7 +112,7 @@ def _inject(trainer: Trainer, place: str, value: float, at: int, *, lasting: boo
         return terms | {"loss": terms["loss"] * value} if place == "loss" and due() else terms
 
     trainer.step = step  # type: ignore[method-assign]
-    trainer._views = seen  # type: ignore[method-assign]
+    object.__setattr__(trainer.batches, "_views", seen)
     assert isinstance(trainer.objective, nn.Module)
     forward, trainer.objective.forward = trainer.objective.forward, spoilt
     if place == "gradient":

@@ -33,7 +33,7 @@ from torture_figures.payloads import (
     sentence_folder,
     verb_words,
 )
-from torture_figures.sandbox import MARKER, outcomes
+from torture_figures.sandbox import BAD, MARKER, outcomes
 
 GOAL = "payload files through every loader and verb, and 25 forbidden targets: 0 executed"
 
@@ -100,7 +100,10 @@ def run(trials: int, seed: int) -> dict[str, Any]:
         "loaders": outcomes(naive_file, len(kinds), told_of=()),
         "targets": outcomes(naive_target, len(TARGETS), told_of=()),
     }
-    sound = all(not set(RAN) & set(found) for found in measured.values())
+    # What may be called is refused by its name, or read as data; anything may be said of it.
+    sound = not any(
+        set(RAN if what == "targets" else BAD) & set(found) for what, found in measured.items()
+    )
     toothed = all(found.get("executed", 0) for found in naive.values())
     return {"goal": GOAL, "measured": measured, "naive": naive, "passed": sound and toothed}
 

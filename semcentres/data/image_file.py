@@ -29,7 +29,7 @@ MODES = {1: "L", 3: "RGB"}  # channels to Pillow's name
 ORIENTATION = 0x0112  # of EXIF
 # Pillow keeps pixels in blocks of 16 MB, which the C library does not give back to the system when
 # threads free them; what is longer than its 32 MB it does.
-Image.core.set_block_size(64 << 20)
+Image.core.set_block_size(64 << 20)  # type: ignore[attr-defined]
 
 
 def load_image(

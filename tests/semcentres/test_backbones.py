@@ -157,11 +157,13 @@ def test_bad_weights_get_one_line(make: Callable[..., LibraryModel], tmp_path: P
     torch.save(torchvision_donor("shufflenet_v2_x0_5").state_dict(), tmp_path / "other.pth")
     torch.save(torch.zeros(3), tmp_path / "tensor.pth")
     torch.save({"epoch": 3, "weights": {}}, tmp_path / "checkpoint.pth")
+    (tmp_path / "text.pth").write_bytes(b"a: !!python/object/apply:os.mkdir ['x']\n")
     for file, said in {
         "tensor.pth": "tensor.pth holds no tensors by their names",
         "checkpoint.pth": "checkpoint.pth holds no tensors by their names",
         "gone.pth": "is no file; give one, or .*DEFAULT",
         "evil.pth": "does not hold weights alone",
+        "text.pth": "does not hold weights alone",
         "cut.safetensors": "does not hold weights alone",
         "other.pth": r"tensors are not this model's \(bn1.bias: \[64\] wanted, none given",
     }.items():
