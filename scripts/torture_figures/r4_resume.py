@@ -145,7 +145,7 @@ def _draw_globally(trainer: Trainer) -> None:
         images = trainer.task.batch(rows)
         return [view(images, source) for view in trainer.task.views]
 
-    trainer._views = views  # type: ignore[method-assign]
+    object.__setattr__(trainer.batches, "_views", views)
 
 
 def _raise_at(trainer: Trainer, at: int) -> None:
