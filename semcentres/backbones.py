@@ -71,7 +71,8 @@ def torchvision_model(
         weights: a file (.safetensors, or .pth that holds tensors alone) whose normalisation is
             taken to be that of torchvision's own weights; DEFAULT or another name of torchvision's
             weights, which are fetched once; None draws new ones.
-        size: side in pixels that images are resized to before the model; None leaves them.
+        size: side in pixels that images are resized to before the model; None takes that of the
+            weights, and leaves the images where these are new.
 
     Raises:
         ValueError: torchvision has no such model, or the images have other channels.
@@ -90,7 +91,8 @@ def torchvision_model(
     else:
         _take(model, read_weights(weights, others=known), weights)
     seen = chosen.transforms()
-    return LibraryModel(model, size, seen.crop_size[0], (seen.mean, seen.std))
+    side = seen.crop_size[0]
+    return LibraryModel(model, side if size is None else size, side, (seen.mean, seen.std))
 
 
 def timm_model(
@@ -110,7 +112,8 @@ def timm_model(
         weights: a file (.safetensors, or .pth that holds tensors alone) whose normalisation is
             taken to be that of the published weights; DEFAULT for these, which are fetched once;
             None draws new ones.
-        size: side in pixels that images are resized to before the model; None leaves them.
+        size: side in pixels that images are resized to before the model; None takes that of the
+            weights, and leaves the images where these are new.
 
     Raises:
         ValueError: timm has no such model, or the images have other channels.
@@ -131,7 +134,8 @@ def timm_model(
     else:
         _take(model, read_weights(weights, others=[DEFAULT]), weights)
     seen = resolve_model_data_config(model)
-    return LibraryModel(model, size, seen["input_size"][-1], (seen["mean"], seen["std"]))
+    side, norm = seen["input_size"][-1], (seen["mean"], seen["std"])
+    return LibraryModel(model, side if size is None else size, side, norm)
 
 
 def read_weights(path: str, *, others: Sequence[str] | Mapping[str, Any] = ()) -> Weights:
@@ -177,10 +181,7 @@ def check_images(encoder: Encoder, images: Shaped[Tensor, "N ..."]) -> None:
     if images.ndim != 4:
         return
     side, wanted = encoder.size or images.shape[-1], encoder.trained_at or 224
-    remedy = (
-        f"set data.source.size={wanted} where the files are larger, or encoder.size={wanted},"
-        " which resizes them within the model"
-    )
+    remedy = f"data.source.size={wanted} keeps more of larger files"
     mode = encoder.training
     try:
         with torch.inference_mode():
@@ -189,15 +190,19 @@ def check_images(encoder: Encoder, images: Shaped[Tensor, "N ..."]) -> None:
         raise  # it has its own remedy
     except (RuntimeError, AssertionError, ValueError) as error:
         raise InputError(
-            f"the encoder cannot take images of {side} pixels ({error}); {remedy}"
+            f"the encoder cannot take images of {side} pixels ({error}); set encoder.size={wanted},"
+            f" which resizes them within the model; {remedy}"
         ) from error
     finally:
         encoder.train(mode)
     if images.shape[1] < len(encoder.mean):
         log.info("the backbone takes %d channels: the images' one is repeated", len(encoder.mean))
+    if encoder.size not in (None, images.shape[-1]):
+        told = "images of %d pixels are resized to %d within the model; %s"
+        log.info(told, images.shape[-1], encoder.size, remedy)
     if encoder.trained_at not in (None, side):
-        told = "the backbone's weights were trained on images of %d pixels, it is given %d; %s"
-        log.info(told, encoder.trained_at, side, remedy)
+        told = "the backbone's weights were trained on images of %d pixels, it is given %d"
+        log.info(told, encoder.trained_at, side)
 
 
 def _check(name: str, known: Sequence[str], channels: int, library: str) -> None:

@@ -125,6 +125,8 @@ def save_model(
     if component.get("weights"):
         # Where it was is nobody's business, nor read again.
         component = {**component, "weights": Path(component["weights"]).name}
+        # It may have been that of the weights, which are not read again.
+        component |= {"size": encoder.size} if isinstance(encoder, Encoder) else {}
     about = {
         "encoder": dict(component),
         "channels": images.shape[1],

@@ -14,12 +14,15 @@ from safetensors.torch import save_file
 from torch import nn
 from torchvision import models
 
+from centre_builders import OneHot, build_bank
 from centre_builders.errors import InputError
 from semcentres.backbones import LibraryModel, check_images, timm_model, torchvision_model
 from semcentres.cli import main
 from semcentres.data.mnist_5k import mnist_5k
 from semcentres.encoder import Encoder
 from semcentres.model import Model
+from semcentres.views import plain
+from semcentres.weights import CENTRES, make_encoder, save_model
 
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 HALF = ([0.5] * 3, [0.5] * 3)
@@ -74,14 +77,16 @@ def test_takes_all_weights_but_the_last_layers(
     assert differ == {f"{head}.weight", f"{head}.bias"}
     assert mine[f"{head}.weight"].shape[0] == 7
     encoder = found.encoder(([0.1], [0.2]))
-    assert encoder.trained_at == side
+    assert (encoder.trained_at, encoder.size) == (side, side)
+    asked = make(channels=3, dimension=7, name=name, weights=str(file), size=48)
+    assert (asked.trained_at, asked.size) == (side, 48)
     torch.testing.assert_close((encoder.mean, encoder.std), tuple(map(torch.tensor, norm)))
 
 
 def test_new_weights_are_normalised_by_the_data() -> None:
     found = torchvision_model(channels=1, dimension=7)
     encoder = found.encoder(([0.1], [0.2]))
-    assert encoder.trained_at is None
+    assert (encoder.trained_at, encoder.size) == (None, None)
     torch.testing.assert_close(encoder.mean, torch.full((3,), 0.1))
     torch.testing.assert_close(encoder.std, torch.full((3,), 0.2))
 
@@ -114,15 +119,14 @@ def test_what_weights_expect_is_said(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "semcentres")
     module = torchvision_model(channels=1, dimension=7).module
     images = torch.zeros(3, 1, 32, 32, dtype=torch.uint8)
-    check_images(LibraryModel(module, None, 224, IMAGENET).encoder(HALF), images)
+    check_images(LibraryModel(module, 48, 224, IMAGENET).encoder(HALF), images)
     assert "takes 3 channels: the images' one is repeated" in caplog.text
-    assert (
-        "trained on images of 224 pixels, it is given 32; set data.source.size=224" in caplog.text
+    assert "images of 32 pixels are resized to 48 within the model; data.source.size=224" in (
+        caplog.text
     )
+    assert "trained on images of 224 pixels, it is given 48" in caplog.text
     caplog.clear()
-    check_images(
-        LibraryModel(module, 224, 224, IMAGENET).encoder(HALF), images.expand(-1, 3, -1, -1)
-    )
+    check_images(LibraryModel(module, 32, 32, IMAGENET).encoder(HALF), images.expand(-1, 3, -1, -1))
     assert caplog.text == ""
 
 
@@ -227,3 +231,19 @@ def test_training_fetches_nothing_and_loads_without_the_file(
     torch.testing.assert_close(model.encoder.mean, torch.tensor(norm[0]))
     assert model.about["encoder"]["weights"] == "donor.safetensors"
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["num_labelled"] == 4
+
+
+def test_a_loaded_model_resizes_to_the_size_of_its_weights(tmp_path: Path) -> None:
+    save_file(torchvision_donor("shufflenet_v2_x0_5").state_dict(), tmp_path / "w.safetensors")
+    component = {
+        "_target_": "semcentres.backbones.torchvision_model", "_partial_": True, "size": None,
+        "name": "shufflenet_v2_x0_5", "weights": str(tmp_path / "w.safetensors"),
+    }  # fmt: skip
+    bank = build_bank(OneHot(), ["cat", "dog", "owl"])
+    encoder = make_encoder(component, channels=3, bank=bank, statistics=HALF).eval()
+    images = torch.arange(2 * 3 * 20 * 20).remainder(251).to(torch.uint8).view(2, 3, 20, 20)
+    save_model(tmp_path, encoder, component=component, bank=bank, images=images, data="d")
+    bank.save(tmp_path / CENTRES)
+    loaded = Model.load(tmp_path)
+    assert loaded.encoder.size == 224
+    torch.testing.assert_close(torch.from_numpy(loaded.embed(images)), encoder(plain(images)))
