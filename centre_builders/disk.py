@@ -61,7 +61,8 @@ def discard(folder: Path) -> None:
     """Remove a folder so that it is never seen half removed."""
     gone = folder.with_name(f"{TEMPORARY}{folder.name}-{os.getpid()}")
     folder.rename(gone)
-    remove(gone)
+    with suppress(OSError):  # `sweep` removes what is left
+        remove(gone)
 
 
 def sweep(parent: str | Path, *, locked: bool = False) -> None:

@@ -19,6 +19,11 @@ from centre_builders.errors import InputError, UsageError, refused_unless
 from semcentres.ranges import check_ranges
 from semcentres.settings import SCHEMAS, TrainConfig
 
+# Keys of files and folders; those within `data` and `centres` are expanded where they are read.
+PATHS = (
+    "run_dir", "out", "model", "index", "embeddings", "bank", "among", "report", "start_from",
+    "audit_out", "image",
+)  # fmt: skip
 MOST_BYTES = 16 << 20  # of a run's configuration, which may hold a hierarchy of the classes
 
 
@@ -44,6 +49,10 @@ def compose_config(verb: str, words: Sequence[str]) -> DictConfig:
     if missing:
         raise UsageError(f"{verb} needs {', '.join(f'{key}=...' for key in missing)}")
     check_ranges(config)
+    for key in PATHS:
+        value = config.get(key)
+        if isinstance(value, str) and value.startswith("~/"):  # after `=` no shell does it
+            config[key] = str(Path(value).expanduser())
     return config
 
 

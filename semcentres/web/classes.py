@@ -14,6 +14,8 @@ from centre_builders.errors import InputError
 from semcentres.index import nearest_centres
 from semcentres.web.answers import Candidate, ClassInfo, Judged
 
+MOST_ADDED = 256  # each makes every answer about the classes longer
+
 
 @final
 class Classes:
@@ -39,8 +41,13 @@ class Classes:
             description: what a text builder reads in its place.
 
         Raises:
-            InputError: the class is there, or the bank's builder cannot place it.
+            InputError: the class is there, the bank's builder cannot place it, or too many were
+                added.
         """
+        if len(self.bank.names) - len(self._trained.names) >= MOST_ADDED:
+            raise InputError(
+                f"{MOST_ADDED:,} classes were added, which is the most; remove one first"
+            )
         told = {} if description is None else {name: description}
         self._change(add(self.bank, [name], descriptions=told))
 

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,3 +93,13 @@ def test_wrong_keyword_value_names_the_target() -> None:
     target = "semcentres.views.RandomView"
     with pytest.raises(UsageError, match="RandomView: crop must be"):
         build({"_target_": target, "crop": 2.0})
+
+
+def test_home_is_put_in_the_place_of_its_sign(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = compose_settings("embed", ["run_dir=~/runs/a", "out=~/e", "images=[x]"])
+    assert (config.run_dir, config.out) == (f"{tmp_path}/runs/a", f"{tmp_path}/e")
+    found = compose_settings("search", ["run_dir=runs/~/a", "text='~/b'"])
+    assert (found.run_dir, found.text) == ("runs/~/a", "~/b")

@@ -130,6 +130,18 @@ def test_removed_class_leaves_everything_as_it_was(client: TestClient) -> None:
     assert client.get("/api/search", params={"k": 55}).json() == before
 
 
+def test_classes_can_be_added_up_to_a_limit(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("semcentres.web.classes.MOST_ADDED", 2)
+    names = ["red blue", "green blue", "yellow blue"]
+    said = [client.post("/api/classes", json={"name": name}) for name in names]
+    assert [answer.status_code for answer in said] == [201, 201, 400]
+    assert said[-1].json()["error"] == "2 classes were added, which is the most; remove one first"
+    for name in names[:2]:
+        assert client.delete("/api/classes", params={"name": name}).status_code == 204
+
+
 def test_files_of_the_model_stay_as_they_are(client: TestClient, run_dir: Path) -> None:
     before = (run_dir / "centres.safetensors").read_bytes()
     client.post("/api/classes", json={"name": "red yellow"})
