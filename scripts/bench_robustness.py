@@ -33,7 +33,7 @@ ENERGY = (
     "objective.balance_weight=0", "objective.balance_targets=true", "trainer.teacher=true",
 )  # fmt: skip
 LIPSCHITZ = ("encoder=lipschitz", "encoder.gain=1", "trainer.weight_decay=0")
-NOISE = ("+views.first.noise=0.25", "+views.second.noise=0.25")
+NOISE = ("++views.first.noise=0.25", "++views.second.noise=0.25")
 RADII = ("l2=[0.25,0.5,1.0]", "linf=[0.01,0.03]")
 DEFAULTS = {"out": "runs/robustness", "steps": "600", "images": "500", "attack": "20", "seed": "0"}
 

@@ -19,11 +19,6 @@ from centre_builders.errors import InputError, UsageError, refused_unless
 from semcentres.ranges import check_ranges
 from semcentres.settings import SCHEMAS, TrainConfig
 
-# Keys of files and folders; those within `data` and `centres` are expanded where they are read.
-PATHS = (
-    "run_dir", "out", "model", "index", "embeddings", "bank", "among", "report", "start_from",
-    "audit_out", "image",
-)  # fmt: skip
 MOST_BYTES = 16 << 20  # of a run's configuration, which may hold a hierarchy of the classes
 
 
@@ -49,10 +44,6 @@ def compose_config(verb: str, words: Sequence[str]) -> DictConfig:
     if missing:
         raise UsageError(f"{verb} needs {', '.join(f'{key}=...' for key in missing)}")
     check_ranges(config)
-    for key in PATHS:
-        value = config.get(key)
-        if isinstance(value, str) and value.startswith("~/"):  # after `=` no shell does it
-            config[key] = str(Path(value).expanduser())
     return config
 
 
@@ -60,7 +51,13 @@ def _compose(verb: str, words: Sequence[str], *, whole: bool = False) -> DictCon
     register_schemas()
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_folder()), version_base="1.3"):
-        return compose(verb, overrides=list(words), return_hydra_config=whole)
+        return compose(verb, overrides=[_at_home(w) for w in words], return_hydra_config=whole)
+
+
+def _at_home(word: str) -> str:
+    """Return `key=~/path` with the home folder, which most shells leave to us after `=`."""
+    key, _, value = word.partition("=")
+    return f"{key}={Path(value).expanduser()}" if value.startswith("~/") else word
 
 
 def sweep_words(verb: str, words: Sequence[str]) -> dict[str, str]:

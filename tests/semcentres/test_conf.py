@@ -99,7 +99,6 @@ def test_home_is_put_in_the_place_of_its_sign(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    config = compose_settings("embed", ["run_dir=~/runs/a", "out=~/e", "images=[x]"])
-    assert (config.run_dir, config.out) == (f"{tmp_path}/runs/a", f"{tmp_path}/e")
-    found = compose_settings("search", ["run_dir=runs/~/a", "text='~/b'"])
-    assert (found.run_dir, found.text) == ("runs/~/a", "~/b")
+    config = compose_settings("train", ["data=folder", "data.root=~/a b", "run_dir=~/runs/a"])
+    assert (config.data.source["root"], config.run_dir) == (f"{tmp_path}/a b", f"{tmp_path}/runs/a")
+    assert compose_settings("search", ["run_dir=r", "text='~/b'"]).text == "~/b"
