@@ -61,6 +61,8 @@ def select(source: Source, split: Split, name: str) -> tuple[ImageSet, torch.Ten
     rows = rows if name == "train" else split.validation
     if not len(rows):
         raise UsageError("the run kept no validation images; train with data.validation=5000")
+    if name == "train" and len(rows) == len(source.train):
+        return source.train, rows  # without a copy
     return source.train.take(rows), rows
 
 

@@ -14,10 +14,11 @@ from semcentres.evaluation.canvas import BLUE, ORANGE, new_figure, save
 COLUMNS = 3
 SMOOTH_FROM = 60  # points above which a running mean is drawn over them
 EVALUATION = "eval/"
+COSTS = ("image_crops", "seconds")  # what the steps are told in beside; they grow with them
 
 
 def draw_curves(records: Sequence[Mapping[str, object]], path: Path) -> None:
-    """Draw every number of a training log against its step.
+    """Draw the numbers of a training log against their steps, without what the steps cost.
 
     Args:
         records: as in metrics.jsonl: "step" and any other numbers. A quantity need not be in
@@ -48,7 +49,7 @@ def _curves(records: Sequence[Mapping[str, object]]) -> dict[str, Float64[np.nda
         numbers = {k: v for k, v in record.items() if isinstance(v, int | float)}
         step = numbers.pop("step")
         for key, value in numbers.items():
-            if math.isfinite(value):
+            if math.isfinite(value) and key not in COSTS:
                 points.setdefault(key, []).append((step, value))
     return {key: np.asarray(pairs, np.float64) for key, pairs in points.items()}
 

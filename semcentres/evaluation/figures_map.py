@@ -44,7 +44,9 @@ def draw_map(
     axes = figure.subplots()
     across, up = places.T
     dots = slice(len(rows))
-    axes.scatter(across[dots], up[dots], s=7, c=colours[labels], alpha=0.6, linewidths=0)
+    # Few images are to be seen, and many not to hide one another.
+    size = float(np.clip(14_000 / max(1, len(rows)), 7, 60))
+    axes.scatter(across[dots], up[dots], s=size, c=colours[labels], alpha=0.6, linewidths=0)
     for (x, y), name, colour in zip(places[len(rows) :], names, colours, strict=True):
         axes.scatter(x, y, s=220, color=colour, marker="*", edgecolors="black", zorder=3)
         axes.annotate(
