@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import numpy as np
 from jaxtyping import Float, Float32, Int64
@@ -90,12 +90,12 @@ class Collection:
         """The embeddings; not to be written to."""
         return self.index.vectors
 
-    def path(self, row: int) -> Path | None:
+    def path(self, row: SupportsIndex) -> Path | None:
         """Return the file of a row's image, None where its pixels are a data set's own."""
         path = self.items["path"][row].as_py()
         return None if path is None else Path(path)
 
-    def label(self, row: int) -> str | None:
+    def label(self, row: SupportsIndex) -> str | None:
         """Return the name of a row's class, None where it is not known."""
         label: str | None = self.items["label"][row].as_py()
         return label

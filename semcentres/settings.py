@@ -39,7 +39,7 @@ class CentresSettings:
 class TrainerSettings:
     """The loop; every length is in steps."""
 
-    steps: int = 2000
+    steps: int = 2000  # of the optimiser
     labelled_batch: int = 64
     unlabelled_batch: int = 448  # no more than there are; 0 trains on labels alone
     balanced_batches: bool = False  # every labelled batch holds the classes in equal shares

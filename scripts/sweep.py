@@ -1,0 +1,29 @@
+"""`semcentres train` as a Hydra application, for Hydra's own sweeps and launchers.
+
+    pip install 'semcentres[sweep]'
+    python scripts/sweep.py -m hydra/launcher=ray centres=one_hot,sentence seed=0,1,2 \
+        data=folder data.root=/shared/pictures 'run_dir=/shared/runs/${hydra:job.num}'
+
+Each job is a training like any other: it goes on from its checkpoint when the sweep is run again.
+For one machine there is `semcentres compare`, which also draws the table. Paths must be absolute:
+a launcher's jobs run in folders of their own.
+"""
+
+import hydra
+from omegaconf import DictConfig
+
+from semcentres.compose import config_folder, register_schemas, to_settings
+from semcentres.verbs import train
+
+register_schemas()
+
+
+@hydra.main(config_path=str(config_folder()), config_name="train", version_base="1.3")
+def main(config: DictConfig) -> float:
+    """Train; return the accuracy, which is what Hydra's optimising sweepers maximise."""
+    _, results = train(to_settings(config))
+    return float(results["nearest_centre_accuracy"])
+
+
+if __name__ == "__main__":
+    main()
