@@ -17,7 +17,7 @@ from typing import Any, Literal, cast, final, get_args
 
 import faiss
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int64
 
 from centre_builders.artefact import verify_folder, write_folder
 from centre_builders.errors import InputError, refused_unless
@@ -93,6 +93,10 @@ class ApproximateIndex:
     def vectors(self) -> Float32[np.ndarray, "N D"]:
         """All rows, in the order of their ids, put together at first use; not to be written to."""
         return all_rows(self._faiss)
+
+    def rows(self, ids: Int64[np.ndarray, " n"]) -> Float32[np.ndarray, "n D"]:
+        """Return the rows of these ids."""
+        return self.vectors[ids]
 
     def search(
         self, queries: Float[np.ndarray, "Q D"], k: int, *, exclude: Exclusion = None

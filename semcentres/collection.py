@@ -13,9 +13,13 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 
 from centre_builders.artefact import read_manifest
-from centre_builders.embedded import items_bytes, read_items
-from centre_builders.errors import InputError
+from centre_builders.embedded import COMPLETE, Parts, open_parts
+from centre_builders.errors import InputError, refused_unless
+from centre_builders.items import items_bytes, read_items
+from semcentres.approximate import ApproximateIndex
+from semcentres.index import Index
 from semcentres.indexes import AnyIndex, load_index
+from semcentres.shards import Shard, Shards
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,7 +48,7 @@ class Collection:
 
     Args:
         index: of the embeddings, row by row.
-        items: an image a row, as of `centre_builders.embedded.make_items`.
+        items: an image a row, as of `centre_builders.items.make_items`.
         about: `model`, the fingerprint of the model that embedded; `split` and `data`, where the
             images are a run's own.
     """
@@ -55,13 +59,15 @@ class Collection:
 
     @classmethod
     def load(cls, folder: str | Path) -> "Collection":
-        """Return the collection that a folder holds.
+        """Return the collection that a folder of `index`, or of `embed`, holds.
 
         Raises:
             InputError: the folder is none.
             CorruptArtefact: a file is not what was written.
         """
         place = Path(folder)
+        if (place / COMPLETE).is_file():
+            return cls.of_parts(open_parts(place))
         if not (place / ITEMS).is_file():
             raise InputError(
                 f"{place} holds no {ITEMS}; make it with: semcentres index embeddings=DIR"
@@ -70,6 +76,28 @@ class Collection:
         # The index verifies all files of the folder before any is parsed.
         index = load_index(place)
         return cls(index, read_items(place / ITEMS, len(index)), read_manifest(place)["about"])
+
+    @classmethod
+    def of_parts(cls, parts: Parts) -> "Collection":
+        """Return embeddings as a collection that is searched exactly, its rows left in their files.
+
+        Raises:
+            CorruptArtefact: a file is not what was written.
+        """
+        import pyarrow as pa
+
+        numbers = range(len(parts.sizes))
+        with refused_unless(parts.folder, "what embed wrote"):
+            rows = [parts.vectors(number) for number in numbers]
+            firsts = np.cumsum([0, *parts.sizes])
+            shards = [
+                Shard(int(first), Index.over(part))
+                for first, part in zip(firsts, rows, strict=False)
+                if len(part)
+            ]
+            index = Shards(shards, sum(parts.sizes), rows[0].shape[1])
+            items = pa.concat_tables([parts.items(number) for number in numbers])
+        return cls(index, items, parts.about)
 
     def __len__(self) -> int:
         """Return N."""
@@ -124,7 +152,7 @@ class Collection:
 
 
 def save_collection(
-    folder: Path, index: AnyIndex, items: "pa.Table", about: Mapping[str, Any]
+    folder: Path, index: Index | ApproximateIndex, items: "pa.Table", about: Mapping[str, Any]
 ) -> None:
     """Write a collection's folder, whole or not at all; arguments as of `Collection`."""
     index.save(folder, about, {ITEMS: items_bytes(items)})

@@ -7,11 +7,12 @@ from typing import Any
 from centre_builders.artefact import read_manifest
 from semcentres.approximate import ApproximateIndex
 from semcentres.index import Index
+from semcentres.shards import Shards
 
-AnyIndex = Index | ApproximateIndex
+AnyIndex = Index | ApproximateIndex | Shards
 
 
-def load_index(folder: Path, expect: Mapping[str, Any] | None = None) -> AnyIndex:
+def load_index(folder: Path, expect: Mapping[str, Any] | None = None) -> Index | ApproximateIndex:
     """Return the index that a folder holds, if its `about` holds all that is expected.
 
     Raises:
@@ -25,7 +26,7 @@ def load_index(folder: Path, expect: Mapping[str, Any] | None = None) -> AnyInde
 
 def describe_index(index: AnyIndex) -> dict[str, Any]:
     """Return kind, recall and the k that it was measured for as JSON; exact search has recall 1."""
-    if isinstance(index, Index):
+    if isinstance(index, Index | Shards):
         return {"kind": index.kind, "recall": 1.0, "k": None}
     return {"kind": index.kind, "recall": index.recall.value, "k": index.recall.k}
 

@@ -153,6 +153,7 @@ class EmbedConfig:
     split: str = "test"  # of the run's data: train, test or validation
     out: str | None = None  # folder to write to; None: <run_dir>/embeddings/<split>
     part_rows: int = 16384  # images of a part, of which none is done twice
+    engine: str = "local"  # who does the parts: local, torchrun (its processes), ray (a cluster)
 
 
 @dataclass
@@ -166,11 +167,21 @@ class IndexConfig:
 
 
 @dataclass
+class RetrieveConfig:
+    """`semcentres retrieve`."""
+
+    embeddings: str = MISSING  # folder of `embed`, with labels
+    out: str | None = None  # FILE.json to write the metrics to
+
+
+@dataclass
 class SearchConfig:
     """`semcentres search`."""
 
     run_dir: str = MISSING  # a run folder made by train
-    among: str | None = None  # folder of `index`; None: the run's own training images
+    among: str | None = (
+        None  # folder of `index`, or of `embed`; None: the run's own training images
+    )
     text: str | None = None  # what to search for: words,
     class_name: str | None = None  # or one of the run's classes,
     image: str | None = None  # or an image file
@@ -224,6 +235,7 @@ SCHEMAS = {
     "predict": PredictConfig,
     "embed": EmbedConfig,
     "index": IndexConfig,
+    "retrieve": RetrieveConfig,
     "search": SearchConfig,
     "export": ExportConfig,
     "serve": ServeConfig,

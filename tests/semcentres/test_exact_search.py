@@ -6,7 +6,7 @@ import faiss
 import numpy as np
 import pytest
 
-from semcentres.exact_search import _pack, _unpack, error_bound, nearest, nearest_among
+from semcentres.exact_search import _pack, error_bound, nearest, nearest_among, unpack
 from semcentres.index import Index
 from semcentres.neighbours import LONGEST
 
@@ -148,7 +148,7 @@ def test_keys_rise_where_scores_fall_then_with_ids() -> None:
     ids = np.array([[0, 2**32 - 1, 3, 2, 1, 5]])
     keys = _pack(values, ids)
     assert (np.diff(keys) > 0).all()
-    assert _unpack(keys)[0].tolist() == ids.tolist()
-    assert _unpack(keys)[1].tolist() == values.tolist()
+    assert unpack(keys)[0].tolist() == ids.tolist()
+    assert unpack(keys)[1].tolist() == values.tolist()
     zeros = _pack(np.array([[-0.0, 0.0]], np.float32), np.array([[1, 2]]))
     assert (np.diff(zeros) == 1).all()
