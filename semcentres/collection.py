@@ -16,7 +16,6 @@ from centre_builders.artefact import read_manifest
 from centre_builders.embedded import COMPLETE, Parts, open_parts
 from centre_builders.errors import InputError, refused_unless
 from centre_builders.items import items_bytes, read_items
-from semcentres.approximate import ApproximateIndex
 from semcentres.index import Index
 from semcentres.indexes import AnyIndex, load_index
 from semcentres.shards import Shard, Shards
@@ -53,7 +52,7 @@ class Collection:
             images are a run's own.
     """
 
-    index: AnyIndex
+    index: AnyIndex | Shards
     items: "pa.Table"
     about: Mapping[str, Any]
 
@@ -152,7 +151,7 @@ class Collection:
 
 
 def save_collection(
-    folder: Path, index: Index | ApproximateIndex, items: "pa.Table", about: Mapping[str, Any]
+    folder: Path, index: AnyIndex, items: "pa.Table", about: Mapping[str, Any]
 ) -> None:
     """Write a collection's folder, whole or not at all; arguments as of `Collection`."""
     index.save(folder, about, {ITEMS: items_bytes(items)})

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from typing import Literal
 
 from centre_builders.errors import InputError, UsageError
-from semcentres.ranks import Ranks, launched
 
 Engine = Literal["local", "torchrun", "ray"]
 Work = Callable[[int], None]
@@ -22,34 +21,33 @@ def check_engine(engine: str) -> None:
     Raises:
         UsageError: torchrun is needed and has not started it, or has started several for another.
     """
-    if engine == "torchrun" and "TORCHELASTIC_RUN_ID" not in os.environ:
+    started = "TORCHELASTIC_RUN_ID" in os.environ
+    if engine == "torchrun" and not started:
         raise UsageError(
             "engine=torchrun is for processes that torchrun starts; write:"
             " torchrun --nproc-per-node=2 -m semcentres embed engine=torchrun ..."
         )
-    if engine != "torchrun" and launched()[1] > 1:
+    several = int(os.environ.get("WORLD_SIZE", 1)) if started else 1
+    if engine != "torchrun" and several > 1:
         raise UsageError(
-            f"torchrun started {launched()[1]} processes, and engine={engine} is one; add"
+            f"torchrun started {several} processes, and engine={engine} is one; add"
             " engine=torchrun, or start it without torchrun"
         )
 
 
-def each_part(
-    engine: str, num: int, ranks: Ranks, work: Work, start: Callable[[], Work]
-) -> Iterator[int]:
+def each_part(engine: str, numbers: range, work: Work, start: Callable[[], Work]) -> Iterator[int]:
     """Return the numbers of the parts that are done, as soon as they are.
 
     Args:
         engine: who does them, checked by `check_engine`.
-        num: of the parts of all ranks.
-        ranks: of torchrun; each does, and is told of, every `count`-th part.
+        numbers: of the parts, all of them or, under torchrun, this process's own.
         work: does a part in this process.
         start: returns `work` in a process of its own; it is pickled.
     """
     if engine == "ray":
-        yield from _by_ray(num, start)
+        yield from _by_ray(numbers, start)
         return
-    for number in range(ranks.rank, num, ranks.count):
+    for number in numbers:
         work(number)
         yield number
 
@@ -66,7 +64,7 @@ class _Actor:
         return number
 
 
-def _by_ray(num: int, start: Callable[[], Work]) -> Iterator[int]:
+def _by_ray(numbers: range, start: Callable[[], Work]) -> Iterator[int]:
     """Do them by as many actors as the cluster has GPUs or, without any, processors.
 
     Not by Ray Data: nothing flows through Ray, as a part goes to a file; and where actors hold all
@@ -87,8 +85,8 @@ def _by_ray(num: int, start: Callable[[], Work]) -> Iterator[int]:
         unit = "GPU" if there.get("GPU") else "CPU"
         each = {f"num_{unit.lower()}s": 1, "max_restarts": -1, "max_task_retries": RETRIES}
         actor = ray.remote(**each)(_Actor)
-        actors = [actor.remote(start) for _ in range(min(num, int(there[unit])))]
-        yield from ActorPool(actors).map_unordered(lambda one, n: one.do.remote(n), range(num))
+        actors = [actor.remote(start) for _ in range(min(len(numbers), int(there[unit])))]
+        yield from ActorPool(actors).map_unordered(lambda one, n: one.do.remote(n), list(numbers))
     except ray.exceptions.RayError as error:
         raise _of_actor(error) from error
     finally:

@@ -76,7 +76,8 @@ class Index:
 
     def rows(self, ids: Int64[np.ndarray, " n"]) -> Float32[np.ndarray, "n D"]:
         """Return the rows of these ids."""
-        return self._rows[ids]
+        found: np.ndarray = self._rows[ids]
+        return found
 
     def search(
         self, queries: Float[np.ndarray, "Q D"], k: int, *, exclude: Exclusion = None

@@ -9,10 +9,10 @@ from semcentres.approximate import ApproximateIndex
 from semcentres.index import Index
 from semcentres.shards import Shards
 
-AnyIndex = Index | ApproximateIndex | Shards
+AnyIndex = Index | ApproximateIndex
 
 
-def load_index(folder: Path, expect: Mapping[str, Any] | None = None) -> Index | ApproximateIndex:
+def load_index(folder: Path, expect: Mapping[str, Any] | None = None) -> AnyIndex:
     """Return the index that a folder holds, if its `about` holds all that is expected.
 
     Raises:
@@ -24,7 +24,7 @@ def load_index(folder: Path, expect: Mapping[str, Any] | None = None) -> Index |
     return (ApproximateIndex if approximate else Index).load(folder, expect)
 
 
-def describe_index(index: AnyIndex) -> dict[str, Any]:
+def describe_index(index: AnyIndex | Shards) -> dict[str, Any]:
     """Return kind, recall and the k that it was measured for as JSON; exact search has recall 1."""
     if isinstance(index, Index | Shards):
         return {"kind": index.kind, "recall": 1.0, "k": None}

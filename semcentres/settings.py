@@ -164,6 +164,7 @@ class IndexConfig:
     out: str = MISSING  # folder to write to
     kind: str = "auto"  # flat (exact), ivf, hnsw; auto: flat up to 200,000 images, then ivf
     recall: float = 0.95  # recall@10 wanted of an index that is not exact, in (0, 1]
+    on_disk: bool = False  # ivf: its lists stay in a file, for more images than memory holds
 
 
 @dataclass

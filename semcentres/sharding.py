@@ -98,11 +98,11 @@ class Job:
     def rows(self, number: int) -> slice:
         """Return which images a part has."""
         start = number * self.part_rows
-        return slice(start, min(start + self.part_rows, len(self.images)))
+        return slice(start, start + self.num_images(number))
 
     def num_images(self, number: int) -> int:
         """Return how many images a part has."""
-        return self.rows(number).stop - self.rows(number).start
+        return min(self.part_rows, len(self.images) - number * self.part_rows)
 
     def identity(self) -> str:
         """Return what is the same for all who do parts of the same job."""
@@ -143,10 +143,9 @@ def embed(config: EmbedConfig) -> Written:
         else:
             _check_same(others.wait_for_first(BEGIN), job.identity())
         start = _Start(os.getcwd(), config, job.identity())
-        numbers = each_part(config.engine, job.num_parts, others.ranks, job.do, start)
         own = range(others.ranks.rank, job.num_parts, others.ranks.count)
         with counting(sum(map(job.num_images, own)), "images embedded") as count:
-            for number in numbers:
+            for number in each_part(config.engine, own, job.do, start):
                 for fault in read_about(job.folder, number)["faults"]:
                     log.warning("%s", fault)
                 count(job.num_images(number))

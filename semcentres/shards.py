@@ -52,7 +52,7 @@ class Shards:
     def __init__(
         self, shards: Sequence[Shard], size: int, dimension: int, ranks: Ranks = ALONE
     ) -> None:
-        self._shards = shards
+        self.shards = shards
         self._size = size
         self.dimension = dimension
         self._ranks = ranks
@@ -68,21 +68,21 @@ class Shards:
     @cached_property
     def vectors(self) -> Float32[np.ndarray, "N D"]:
         """All rows that this process holds, put together at first use; not to be written to."""
-        return np.concatenate([shard.index.vectors for shard in self._shards])
+        return np.concatenate([shard.index.vectors for shard in self.shards])
 
     def rows(self, ids: Int64[np.ndarray, " n"]) -> Float32[np.ndarray, "n D"]:
         """Return the rows of these ids, all of them held by this process."""
-        starts = [shard.first for shard in self._shards]
+        starts = [shard.first for shard in self.shards]
         found = np.empty((len(ids), self.dimension), np.float32)
         for place, id_ in enumerate(ids.tolist()):
-            shard = self._shards[int(np.searchsorted(starts, id_, side="right")) - 1]
+            shard = self.shards[int(np.searchsorted(starts, id_, side="right")) - 1]
             found[place] = shard.index.vectors[id_ - shard.first]
         return found
 
     def search(
         self, queries: Float[np.ndarray, "Q D"], k: int, *, exclude: Exclusion = None
     ) -> Neighbours:
-        """Return the k nearest rows of each query; arguments, order and errors of `Index.search`."""
+        """Return the k nearest rows of each query; arguments and errors as of `Index.search`."""
         return next(self.search_blocks(queries, k, exclude=exclude, block=len(queries) or 1))[1]
 
     def search_blocks(
@@ -119,7 +119,7 @@ class Shards:
     def _own(self, queries: Float32[np.ndarray, "B D"], k: int) -> Int64[np.ndarray, "B k"]:
         """Return the best keys among this process's rows, `NONE` where there are fewer than k."""
         best = np.full((len(queries), k), NONE)
-        for shard in self._shards:
+        for shard in self.shards:
             found = shard.index.search(queries, k)
             best = _first(best, pack(found.cosines, found.ids + shard.first))
         return best

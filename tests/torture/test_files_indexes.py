@@ -13,7 +13,7 @@ import pytest
 from centre_builders.artefact import write_folder
 from centre_builders.errors import CorruptArtefact
 from semcentres.approximate import ApproximateIndex
-from semcentres.faiss_kinds import graph_of, inverted_file, within
+from semcentres.faiss_kinds import graph_of, trained_lists, within
 from semcentres.index import FILE_NAME, Index
 from semcentres.indexes import load_index
 
@@ -27,7 +27,7 @@ def rows() -> np.ndarray:
 
 
 def lists(ids: np.ndarray | None = None, vectors: np.ndarray | None = None) -> Any:  # noqa: ANN401
-    found = inverted_file(rows())
+    found = trained_lists(rows(), len(rows()))
     found.add_with_ids(
         rows() if vectors is None else vectors, np.arange(NUM) if ids is None else ids
     )
