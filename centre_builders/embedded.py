@@ -179,14 +179,17 @@ def open_parts(folder: str | Path) -> Parts:
 
 def read_embedded(folder: str | Path) -> Embedded:
     """Return what `semcentres embed` wrote; errors as of `open_parts` and `Parts`."""
+    parts = open_parts(folder)
+    with refused_unless(parts.folder / COMPLETE, "what embed wrote"):
+        vectors = np.concatenate([parts.vectors(number) for number in range(len(parts.sizes))])
+    return Embedded(vectors, all_items(parts), parts.about)
+
+
+def all_items(parts: Parts) -> "pa.Table":
+    """Return which image each row of all parts is; errors as of `Parts`."""
     import pyarrow as pa
 
-    parts = open_parts(folder)
-    numbers = range(len(parts.sizes))
-    with refused_unless(parts.folder / COMPLETE, "what embed wrote"):
-        vectors = np.concatenate([parts.vectors(number) for number in numbers])
-        items = pa.concat_tables([parts.items(number) for number in numbers])
-    return Embedded(vectors, items, parts.about)
+    return pa.concat_tables([parts.items(number) for number in range(len(parts.sizes))])
 
 
 def _check_file(path: Path, done: Mapping[str, Any]) -> None:

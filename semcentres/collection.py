@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 
 from centre_builders.artefact import read_manifest
-from centre_builders.embedded import COMPLETE, Parts, open_parts
+from centre_builders.embedded import COMPLETE, Parts, all_items, open_parts
 from centre_builders.errors import InputError, refused_unless
 from centre_builders.items import items_bytes, read_items
 from semcentres.index import Index
@@ -66,7 +66,8 @@ class Collection:
         """
         place = Path(folder)
         if (place / COMPLETE).is_file():
-            return cls.of_parts(open_parts(place))
+            parts = open_parts(place)
+            return cls(mapped_shards(parts), all_items(parts), parts.about)
         if not (place / ITEMS).is_file():
             raise InputError(
                 f"{place} holds no {ITEMS}; make it with: semcentres index embeddings=DIR"
@@ -75,28 +76,6 @@ class Collection:
         # The index verifies all files of the folder before any is parsed.
         index = load_index(place)
         return cls(index, read_items(place / ITEMS, len(index)), read_manifest(place)["about"])
-
-    @classmethod
-    def of_parts(cls, parts: Parts) -> "Collection":
-        """Return embeddings as a collection that is searched exactly, its rows left in their files.
-
-        Raises:
-            CorruptArtefact: a file is not what was written.
-        """
-        import pyarrow as pa
-
-        numbers = range(len(parts.sizes))
-        with refused_unless(parts.folder, "what embed wrote"):
-            rows = [parts.vectors(number) for number in numbers]
-            firsts = np.cumsum([0, *parts.sizes])
-            shards = [
-                Shard(int(first), Index.over(part))
-                for first, part in zip(firsts, rows, strict=False)
-                if len(part)
-            ]
-            index = Shards(shards, sum(parts.sizes), rows[0].shape[1])
-            items = pa.concat_tables([parts.items(number) for number in numbers])
-        return cls(index, items, parts.about)
 
     def __len__(self) -> int:
         """Return N."""
@@ -155,3 +134,17 @@ def save_collection(
 ) -> None:
     """Write a collection's folder, whole or not at all; arguments as of `Collection`."""
     index.save(folder, about, {ITEMS: items_bytes(items)})
+
+
+def mapped_shards(parts: Parts) -> Shards:
+    """Return embeddings to search exactly, each part's rows left in its file.
+
+    Raises:
+        CorruptArtefact: a file is not what was written.
+    """
+    with refused_unless(parts.folder, "what embed wrote"):
+        rows = [parts.vectors(number) for number in range(len(parts.sizes))]
+        firsts = np.cumsum([0, *parts.sizes])
+        each = zip(firsts.tolist(), rows, strict=False)
+        shards = [Shard(first, Index.over(part)) for first, part in each if len(part)]
+        return Shards(shards, sum(parts.sizes), rows[0].shape[1])

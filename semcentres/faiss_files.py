@@ -4,7 +4,7 @@ FAISS reads whatever kind of index a file says it is, some of which open further
 believes a graph's links and an inverted file's ids. So the file is walked to where each part says
 what it is, and what was read is checked before it is searched.
 
-With index.py, kmeans.py, approximate.py and faiss_kinds.py the only module that imports faiss.
+With index.py, kmeans.py, approximate.py, on_disk.py and faiss_kinds.py the only module that imports faiss.
 
 Dimensions: N rows of the index, D columns.
 """
@@ -12,6 +12,11 @@ Dimensions: N rows of the index, D columns.
 # torch comes first: see index.py.
 import torch  # noqa: F401  # isort: skip
 
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -49,7 +54,8 @@ def read_faiss(path: Path, *kinds: type[faiss.Index]) -> Any:  # noqa: ANN401
             _walk(file, path.with_name(LISTS_NAME))
         faiss.set_deserialization_vector_byte_limit(2 * size)
         faiss.set_deserialization_loop_limit(MOST_LOOPS)
-        found: Faiss = faiss.read_index(str(path), flags)
+        with silence():
+            found: Faiss = faiss.read_index(str(path), flags)
         if not isinstance(found, kinds):
             wanted = " or ".join(kind.__name__ for kind in kinds)
             raise TypeError(f"it is a {type(found).__name__}, wanted {wanted}")
@@ -61,6 +67,22 @@ def read_faiss(path: Path, *kinds: type[faiss.Index]) -> Any:  # noqa: ANN401
         elif isinstance(found, faiss.IndexIVFFlat):
             _check_lists(found)
     return found
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Keep from standard output what FAISS says of lists in another file."""
+    libc = ctypes.CDLL(None)
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        libc.fflush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def flat_rows(flat: Faiss) -> Float32[np.ndarray, "N D"]:
@@ -106,12 +128,11 @@ def _walk(file: BufferedReader, lists: Path) -> None:
 
 def _walk_lists(file: BufferedReader, lists: Path) -> None:
     """Go past what says where in another file each list is, and refuse what is not within it."""
-    _, code_size, num = np.frombuffer(file.read(24), np.uint64).tolist()
-    if num > MOST_LOOPS:
-        raise ValueError(f"it has {num} lists")
-    size, capacity, offset = (
-        np.frombuffer(file.read(24 * num), np.uint64).reshape(num, 3).T.tolist()
-    )
+    num_lists, code_size, num = np.frombuffer(file.read(24), np.uint64).tolist()
+    if not num_lists == num <= MOST_LOOPS:
+        raise ValueError(f"it says where {num} of {num_lists} lists are")
+    places = np.frombuffer(file.read(24 * num), np.uint64).reshape(num, 3)
+    size, capacity, offset = places.T.tolist()
     _skip(file, 16)  # slots that are free
     name = file.read(min(int.from_bytes(file.read(8), "little"), 1 << 10))
     total = int.from_bytes(file.read(8), "little")
