@@ -77,9 +77,15 @@ def _by_ray(numbers: range, start: Callable[[], Work]) -> Iterator[int]:
         raise InputError(f"no {error.name}; install the extra: semcentres[ray]") from error
     started = not ray.is_initialized()
     if started:
-        # Without RAY_ADDRESS, Ray on this machine alone, which ends with this process.
-        alone = {} if "RAY_ADDRESS" in os.environ else {"_node_ip_address": "127.0.0.1"}
-        ray.init(include_dashboard=False, logging_level="error", log_to_driver=False, **alone)
+        address = os.environ.get("RAY_ADDRESS")
+        # Without an address, Ray on this machine alone, which ends with this process.
+        alone = {} if address else {"_node_ip_address": "127.0.0.1"}
+        try:
+            ray.init(include_dashboard=False, logging_level="error", log_to_driver=False, **alone)
+        except ConnectionError as error:
+            raise InputError(
+                f"no Ray cluster at RAY_ADDRESS={address}; mend the address, or unset it"
+            ) from error
     try:
         there = ray.cluster_resources()
         unit = "GPU" if there.get("GPU") else "CPU"
@@ -96,12 +102,9 @@ def _by_ray(numbers: range, start: Callable[[], Work]) -> Iterator[int]:
 
 def _of_actor(error: BaseException) -> InputError:
     """Return the error that an actor has met, or one that says that actors die."""
-    cause: BaseException | None = error
-    while cause is not None:
-        found = getattr(cause, "cause", cause)
-        if isinstance(found, InputError):
-            # Not as it is: Ray makes a class of both, whose text is a whole traceback.
-            return found
-        cause = cause.__cause__ or (found if found is not cause else None)
-    lines = str(error).strip().splitlines()
-    return InputError(f"Ray has given up: {lines[-1] if lines else error}; run again to go on")
+    # Not `error` itself: Ray makes it of both classes, and its text is a whole traceback.
+    met = getattr(error, "cause", None)
+    if isinstance(met, InputError):
+        return met
+    last = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+    return InputError(f"Ray has given up: {last}; run again to go on")
