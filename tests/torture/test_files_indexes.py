@@ -160,7 +160,7 @@ def test_lists_in_another_file_are_not_opened(tmp_path: Path) -> None:
     elsewhere = faiss.OnDiskInvertedLists(found.nlist, found.code_size, str(tmp_path / "lists"))
     elsewhere.merge_from(found.invlists, 0)
     found.replace_invlists(elsewhere, False)
-    with pytest.raises(CorruptArtefact, match=r"a part of kind b'ilod'"):
+    with pytest.raises(CorruptArtefact, match="bytes of index.ivfdata beside it"):
         load_index(write(tmp_path / "i", found))
 
 
