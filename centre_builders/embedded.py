@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32, Int64
+from jaxtyping import Float32
 
 from centre_builders.artefact import describe_file, write_file, write_json
 from centre_builders.errors import CorruptArtefact, InputError, refused_unless
+from centre_builders.items import items_bytes, read_items
 from centre_builders.json_files import read_json, sealed, unsealed
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Embedded:
 
     Args:
         vectors: unit rows.
-        items: which image each row is, as of `make_items`.
+        items: which image each row is, as of `items.make_items`.
         about: `model`, the fingerprint of the model; `split` and `data` where the images are a
             run's own.
     """
@@ -42,62 +43,6 @@ class Embedded:
     vectors: Float32[np.ndarray, "N D"]
     items: "pa.Table"
     about: Mapping[str, Any]
-
-
-def make_items(
-    ids: Int64[np.ndarray, " N"], paths: Sequence[str | None], labels: Sequence[str | None]
-) -> "pa.Table":
-    """Return a table of images, one a row.
-
-    Args:
-        ids: of each image, its place in what was embedded.
-        paths: of its file; None where it is none.
-        labels: name of its class; None where it is not known.
-    """
-    import pyarrow as pa
-
-    values = {"id": ids, "path": list(paths), "label": list(labels)}
-    return pa.table(values, schema=_schema())
-
-
-def _schema() -> "pa.Schema":
-    import pyarrow as pa
-
-    return pa.schema({"id": pa.int64(), "path": pa.string(), "label": pa.string()})
-
-
-def items_bytes(items: "pa.Table") -> bytes:
-    """Return such a table as Parquet."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    buffer = pa.BufferOutputStream()
-    parquet.write_table(items, buffer)
-    return bytes(buffer.getvalue().to_pybytes())
-
-
-def read_items(path: Path, num: int) -> "pa.Table":
-    """Return the table in a file that has been verified.
-
-    Args:
-        path: of the file.
-        num: rows that it must have; a file of a few bytes may promise billions.
-
-    Raises:
-        CorruptArtefact: it is no such table.
-    """
-    from pyarrow import parquet
-
-    with refused_unless(path, "a table of images"), parquet.ParquetFile(path) as file:
-        if file.metadata.num_rows != num:
-            raise ValueError(f"it names {file.metadata.num_rows} images of {num}")
-        if not file.schema_arrow.equals(_schema()):
-            raise TypeError(f"its columns are {file.schema_arrow.names}, or of other types")
-        items = file.read(use_threads=False)
-        items.validate(full=True)
-        if len(items) != num or items["id"].null_count:
-            raise ValueError("an image has no id")
-        return items
 
 
 def write_part(
@@ -132,11 +77,19 @@ def read_done(folder: Path, number: int) -> dict[str, Any] | None:
     content = _read_json(done)
     with refused_unless(done, "what embed wrote"):
         for path in _files(folder, number):
-            if describe_file(path) != content["files"].get(path.name):
-                raise CorruptArtefact(
-                    f"{path} differs from its SHA-256 in {done.name}; embed it again"
-                )
+            _check_file(path, content)
         return dict(content["about"])
+
+
+def read_about(folder: Path, number: int) -> dict[str, Any]:
+    """Return what a part that is there was made of; its files are not checked.
+
+    Raises:
+        CorruptArtefact: it is not there, or its `.done` is not what was written.
+    """
+    done = _done(folder, number)
+    with refused_unless(done, "what embed wrote"):
+        return dict(_read_json(done)["about"])
 
 
 def complete(folder: Path, about: Mapping[str, Any], num_parts: int) -> int:
@@ -145,8 +98,7 @@ def complete(folder: Path, about: Mapping[str, Any], num_parts: int) -> int:
         number = path.stem.partition("-")[2]
         if number.isdigit() and int(number) >= num_parts:
             path.unlink()
-    parts = [_read_json(_done(folder, number))["about"] for number in range(num_parts)]
-    rows = sum(int(part["rows"]) for part in parts)
+    rows = sum(int(read_about(folder, number)["rows"]) for number in range(num_parts))
     content = {"about": dict(about), "parts": num_parts, "rows": rows}
     path, text = folder / COMPLETE, (json.dumps(sealed(content), indent=2) + "\n").encode()
     # What is there may be damaged, and is not parsed.
@@ -155,12 +107,54 @@ def complete(folder: Path, about: Mapping[str, Any], num_parts: int) -> int:
     return rows
 
 
-def read_embedded(folder: str | Path) -> Embedded:
-    """Return what `semcentres embed` wrote.
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What `semcentres embed` wrote, a part at a time; made by `open_parts`.
+
+    Args:
+        folder: that holds them.
+        about: as of `Embedded`.
+        sizes: rows of each part.
+    """
+
+    folder: Path
+    about: Mapping[str, Any]
+    sizes: Sequence[int]
+
+    def vectors(self, number: int) -> Float32[np.ndarray, "n D"]:
+        """Return a part's unit rows, mapped from its file, whose hash is checked before.
+
+        Raises:
+            CorruptArtefact: the file is not what was written.
+        """
+        path, _ = _files(self.folder, number)
+        self._verify(number, path)
+        # "c": what is written to them is seen by the process alone; torch warns of "r".
+        rows = np.asarray(np.load(path, mmap_mode="c", allow_pickle=False))
+        if rows.dtype != np.float32 or rows.ndim != 2 or len(rows) != self.sizes[number]:
+            raise CorruptArtefact(
+                f"{path} holds {rows.dtype} of shape {rows.shape}, wanted float32"
+                f" [{self.sizes[number]}, columns]; embed it again"
+            )
+        return rows
+
+    def items(self, number: int) -> "pa.Table":
+        """Return which image each row of a part is, as of `make_items`; errors as of `vectors`."""
+        _, path = _files(self.folder, number)
+        self._verify(number, path)
+        return read_items(path, self.sizes[number])
+
+    def _verify(self, number: int, path: Path) -> None:
+        with refused_unless(path, "what embed wrote"):
+            _check_file(path, _read_json(_done(self.folder, number)))
+
+
+def open_parts(folder: str | Path) -> Parts:
+    """Return the parts that `semcentres embed` wrote; their files are not checked yet.
 
     Raises:
         InputError: the folder is none, or embedding it was not finished.
-        CorruptArtefact: a file is not what was written.
+        CorruptArtefact: what says which parts there are is not what was written.
     """
     place = Path(folder).expanduser()
     path = place / COMPLETE
@@ -170,33 +164,37 @@ def read_embedded(folder: str | Path) -> Embedded:
             f" run: semcentres embed run_dir=RUN out={place}"
         )
     with refused_unless(path, "what embed wrote"):
-        return _read_parts(place, _read_json(path))
+        content = _read_json(path)
+        about, sizes = dict(content["about"]), []
+        for number in range(content["parts"]):
+            done = _done(place, number)
+            made = _read_json(done)["about"] if done.exists() else {}
+            if made.get("model") != about["model"]:
+                raise CorruptArtefact(f"part {number} of {place} is missing; embed it again")
+            sizes.append(int(made["rows"]))
+        if not sizes or sum(sizes) != content["rows"]:
+            raise CorruptArtefact(f"{place} has not {content['rows']} rows; embed it again")
+    return Parts(place, about, sizes)
 
 
-def _read_parts(place: Path, content: Mapping[str, Any]) -> Embedded:
+def read_embedded(folder: str | Path) -> Embedded:
+    """Return what `semcentres embed` wrote; errors as of `open_parts` and `Parts`."""
+    parts = open_parts(folder)
+    with refused_unless(parts.folder / COMPLETE, "what embed wrote"):
+        vectors = np.concatenate([parts.vectors(number) for number in range(len(parts.sizes))])
+    return Embedded(vectors, all_items(parts), parts.about)
+
+
+def all_items(parts: Parts) -> "pa.Table":
+    """Return which image each row of all parts is; errors as of `Parts`."""
     import pyarrow as pa
 
-    parts, tables = [], []
-    for number in range(content["parts"]):
-        made = read_done(place, number)
-        if made is None or made["model"] != content["about"]["model"]:
-            raise CorruptArtefact(f"part {number} of {place} is missing; embed it again")
-        rows, table = _files(place, number)
-        # Mapped: the rows are read when they are put together, once.
-        parts.append(_check_part(rows, np.load(rows, mmap_mode="r", allow_pickle=False)))
-        tables.append(read_items(table, len(parts[-1])))
-    if not parts or sum(map(len, parts)) != content["rows"]:
-        raise CorruptArtefact(f"{place} has not {content['rows']} rows; embed it again")
-    return Embedded(np.concatenate(parts), pa.concat_tables(tables), dict(content["about"]))
+    return pa.concat_tables([parts.items(number) for number in range(len(parts.sizes))])
 
 
-def _check_part(path: Path, rows: np.ndarray) -> np.ndarray:
-    if rows.dtype != np.float32 or rows.ndim != 2:
-        raise CorruptArtefact(
-            f"{path} holds {rows.dtype} of shape {rows.shape}, wanted float32 [rows, columns];"
-            " embed it again"
-        )
-    return rows
+def _check_file(path: Path, done: Mapping[str, Any]) -> None:
+    if describe_file(path) != done["files"].get(path.name):
+        raise CorruptArtefact(f"{path} differs from its SHA-256 in its .done; embed it again")
 
 
 def _done(folder: Path, number: int) -> Path:

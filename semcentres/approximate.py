@@ -9,7 +9,7 @@ Dimensions: N rows of the index, Q queries, D columns, k neighbours.
 import torch  # noqa: F401  # isort: skip
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -17,7 +17,7 @@ from typing import Any, Literal, cast, final, get_args
 
 import faiss
 import numpy as np
-from jaxtyping import Float, Float32
+from jaxtyping import Float, Float32, Int64
 
 from centre_builders.artefact import verify_folder, write_folder
 from centre_builders.errors import InputError, refused_unless
@@ -29,9 +29,9 @@ from semcentres.faiss_kinds import (
     Rows,
     all_rows,
     graph_of,
-    inverted_file,
     is_graph,
     search_faiss,
+    trained_lists,
 )
 from semcentres.index import FILE_NAME, Index, refuse_stale, write_index
 from semcentres.neighbours import Exclusion, Neighbours, in_blocks, unit_rows
@@ -93,6 +93,11 @@ class ApproximateIndex:
     def vectors(self) -> Float32[np.ndarray, "N D"]:
         """All rows, in the order of their ids, put together at first use; not to be written to."""
         return all_rows(self._faiss)
+
+    def rows(self, ids: Int64[np.ndarray, " n"]) -> Float32[np.ndarray, "n D"]:
+        """Return the rows of these ids."""
+        found: np.ndarray = self.vectors[ids]
+        return found
 
     def search(
         self, queries: Float[np.ndarray, "Q D"], k: int, *, exclude: Exclusion = None
@@ -185,7 +190,9 @@ def build_index(
     if kind == "flat" or (kind == "auto" and len(embeddings) <= EXACT_ROWS) or len(embeddings) < 2:
         return Index.build(embeddings)
     rows = unit_rows("embeddings", embeddings)
-    return _filled(graph_of(rows) if kind == "hnsw" else inverted_file(rows), rows, recall, k)
+    return _filled(
+        graph_of(rows) if kind == "hnsw" else trained_lists(rows, len(rows)), rows, recall, k
+    )
 
 
 def check_wanted(kind: str, recall: float, k: int = 10) -> Kind:
@@ -214,22 +221,32 @@ def _filled(found: Faiss, rows: Rows, wanted: float, k: int) -> ApproximateIndex
     found.add_with_ids(rows[rest], rest)
     exact = Index(rows)
     last = Index(rows[rest]).search(rows[sample], k).cosines[:, -1:]
-    width, most = (k, MOST_EF) if is_graph(found) else (1, max(1, found.nlist // MOST_LISTS))
-    while True:
+
+    def recall_of(width: int) -> float:
         ids = ApproximateIndex(found, width, Recall(0.0, k, 0)).search(rows[sample], k).ids
         # By cosines, not by ids: of rows as near as the last true neighbour any is right.
-        value = float((exact.score(rows[sample], ids) >= last).mean())
-        if value >= wanted or width >= most:
-            break
-        width = min(2 * width, most)
+        return float((exact.score(rows[sample], ids) >= last).mean())
+
+    width, value = widen(found, k, wanted, recall_of)
     found.add_with_ids(rows[sample], sample)
-    _tell(found, width, wanted, measured := Recall(value, k, len(sample)))
+    name = "HNSW, efSearch" if is_graph(found) else f"IVF {found.nlist} lists, nprobe"
+    tell_recall(f"{name} {width}", wanted, measured := Recall(value, k, len(sample)))
     return ApproximateIndex(found, width, measured)
 
 
-def _tell(found: Faiss, width: int, wanted: float, recall: Recall) -> None:
-    name = "HNSW, efSearch" if is_graph(found) else f"IVF {found.nlist} lists, nprobe"
-    told = f"{name} {width}, recall@{recall.k} {recall.value:.3f}"
+def widen(
+    found: Faiss, k: int, wanted: float, recall_of: Callable[[int], float]
+) -> tuple[int, float]:
+    """Return the least width, by doubling, that has the recall wanted, and the recall it has."""
+    width, most = (k, MOST_EF) if is_graph(found) else (1, max(1, found.nlist // MOST_LISTS))
+    while (value := recall_of(width)) < wanted and width < most:
+        width = min(2 * width, most)
+    return width, value
+
+
+def tell_recall(name: str, wanted: float, recall: Recall) -> None:
+    """Say what a build found of its own index."""
+    told = f"{name}, recall@{recall.k} {recall.value:.3f}"
     log.info("index: %s on %s sampled rows", told, f"{recall.num_rows:,}")
     if recall.value < wanted:
         log.warning("index: %s stays below the %s asked; use kind=flat", told, wanted)

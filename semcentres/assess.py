@@ -8,7 +8,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from centre_builders.artefact import write_file
-from centre_builders.embedded import make_items
+from centre_builders.items import make_items
 from semcentres.approximate import build_index, check_wanted
 from semcentres.card import model_card
 from semcentres.checkpoint import Results, RunFolder

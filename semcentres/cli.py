@@ -23,6 +23,7 @@ semcentres: image encoders trained toward fixed centres made from class names
   semcentres predict   classes of images: confidence, runner-up, none of these
   semcentres embed     write embeddings of files or of a split; goes on where it was stopped
   semcentres index     embeddings to an index that can be searched, its recall measured
+  semcentres retrieve  retrieval and kNN among labelled embeddings, by one process or several
   semcentres search    the images nearest to a text, a class or an image
   semcentres export    the model as ONNX, torch.export, TorchScript, or a folder for the hub
   semcentres serve     a web page to search images by text, class or image
@@ -41,12 +42,16 @@ Words are key=value, in Hydra's form:
   semcentres predict run_dir=runs/mine images=~/new out=predictions.csv
   semcentres embed run_dir=runs/mine images=~/more out=more/embeddings
   semcentres index embeddings=more/embeddings out=more/index
+  semcentres retrieve embeddings=more/embeddings out=more/retrieval.json
   semcentres search run_dir=runs/mine among=more/index text="striped animal" report=found.png
   semcentres export run_dir=runs/mine format=onnx out=bundle
   semcentres serve model=runs/mine port=8000
 
   semcentres VERB --help   the verb's groups, their options and all keys with their values
 """
+
+
+TOGETHER = ("train", "embed", "retrieve")  # that the processes of torchrun do together
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -116,8 +121,10 @@ def _run(verb: str, words: list[str]) -> None:
     from semcentres.ranks import launched
 
     rank, count = launched()
-    if count > 1 and (verb != "train" or {"-m", "--multirun"} & set(words)):
-        raise UsageError(f"torchrun started {count} processes, and only one train uses several")
+    if count > 1 and (verb not in TOGETHER or {"-m", "--multirun"} & set(words)):
+        raise UsageError(
+            f"torchrun started {count} processes, and only one {' or '.join(TOGETHER)} uses several"
+        )
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     logging.getLogger("semcentres").setLevel(logging.WARNING if rank else logging.INFO)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)

@@ -13,9 +13,12 @@ import numpy as np
 from jaxtyping import Float, Float32, Int64
 
 from centre_builders.artefact import read_manifest
-from centre_builders.embedded import items_bytes, read_items
-from centre_builders.errors import InputError
+from centre_builders.embedded import COMPLETE, Parts, all_items, open_parts
+from centre_builders.errors import InputError, refused_unless
+from centre_builders.items import items_bytes, read_items
+from semcentres.index import Index
 from semcentres.indexes import AnyIndex, load_index
+from semcentres.shards import Shard, Shards
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,24 +47,27 @@ class Collection:
 
     Args:
         index: of the embeddings, row by row.
-        items: an image a row, as of `centre_builders.embedded.make_items`.
+        items: an image a row, as of `centre_builders.items.make_items`.
         about: `model`, the fingerprint of the model that embedded; `split` and `data`, where the
             images are a run's own.
     """
 
-    index: AnyIndex
+    index: AnyIndex | Shards
     items: "pa.Table"
     about: Mapping[str, Any]
 
     @classmethod
     def load(cls, folder: str | Path) -> "Collection":
-        """Return the collection that a folder holds.
+        """Return the collection that a folder of `index`, or of `embed`, holds.
 
         Raises:
             InputError: the folder is none.
             CorruptArtefact: a file is not what was written.
         """
         place = Path(folder)
+        if (place / COMPLETE).is_file():
+            parts = open_parts(place)
+            return cls(mapped_shards(parts), all_items(parts), parts.about)
         if not (place / ITEMS).is_file():
             raise InputError(
                 f"{place} holds no {ITEMS}; make it with: semcentres index embeddings=DIR"
@@ -128,3 +134,17 @@ def save_collection(
 ) -> None:
     """Write a collection's folder, whole or not at all; arguments as of `Collection`."""
     index.save(folder, about, {ITEMS: items_bytes(items)})
+
+
+def mapped_shards(parts: Parts) -> Shards:
+    """Return embeddings to search exactly, each part's rows left in its file.
+
+    Raises:
+        CorruptArtefact: a file is not what was written.
+    """
+    with refused_unless(parts.folder, "what embed wrote"):
+        rows = [parts.vectors(number) for number in range(len(parts.sizes))]
+        firsts = np.cumsum([0, *parts.sizes])
+        each = zip(firsts.tolist(), rows, strict=False)
+        shards = [Shard(first, Index.over(part)) for first, part in each if len(part)]
+        return Shards(shards, sum(parts.sizes), rows[0].shape[1])

@@ -47,14 +47,14 @@ def nearest(
     """
     group = min(GROUP, len(rows) // (FEW * (k + EXTRA)))
     if group == 0:
-        return _unpack(_of_all(len(rows), queries, k, score))
+        return unpack(_of_all(len(rows), queries, k, score))
     group = group if group >= LEAST else 1
     keys = np.empty((len(queries), k), np.int64)
     margin = error_bound(rows.shape[1], longest)
     # Of more rows there are more maxima a query, and fewer queries at once.
     for part in _parts(len(queries), min(BLOCK, BUDGET * group // len(rows))):
         keys[part] = _of_groups(rows, queries[part], k, score, group, margin)
-    return _unpack(keys)
+    return unpack(keys)
 
 
 def nearest_among(
@@ -75,7 +75,7 @@ def nearest_among(
         score: likewise.
         longest: likewise.
     """
-    ids, scores = _unpack(_best(queries, candidates, k, score))
+    ids, scores = unpack(_best(queries, candidates, k, score))
     floor = scores[:, -1].astype(np.float64) - error_bound(queries.shape[1], longest)
     return ids, scores, bounds < floor
 
@@ -104,7 +104,7 @@ def _of_groups(
         keys[open_] = _best(queries[open_], groups.numpy(), k, score, group, tail)
         # A row of a group that is not chosen has a product of at most the least maximum. Where that
         # is below `floor`, its score is below the k-th here. Not <=: it could tie with a lower id.
-        floor = _unpack(keys[open_, -1:])[1].astype(np.float64) - margin
+        floor = unpack(keys[open_, -1:])[1].astype(np.float64) - margin
         unproven = ~(best.amin(dim=1, keepdim=True).numpy() < floor)[:, 0]
         open_, floor = open_[unproven], floor[unproven]
         # So many groups prove the answer: the k-th score does not fall when more rows are scored.
@@ -149,7 +149,7 @@ def _of_all(num_rows: int, queries: Queries, k: int, score: Score) -> Keys:
         best = np.empty((part.stop - part.start, 0), np.int64)
         for tile in _parts(num_rows, step):
             ids = np.tile(np.arange(tile.start, tile.stop), (len(best), 1))
-            best = _first(np.concatenate([best, _pack(score(queries[part], ids), ids)], axis=1), k)
+            best = _first(np.concatenate([best, pack(score(queries[part], ids), ids)], axis=1), k)
         keys[part] = np.sort(best, axis=1)
     return keys
 
@@ -168,7 +168,7 @@ def _best(
         members = groups[part, :, None] * group + np.arange(group)
         num = part.stop - part.start
         ids = np.concatenate([members.reshape(num, -1), np.tile(tail, (num, 1))], axis=1)
-        keys[part] = _first(_pack(score(queries[part], ids), ids), k)
+        keys[part] = _first(pack(score(queries[part], ids), ids), k)
     return np.sort(keys, axis=1)
 
 
@@ -176,7 +176,7 @@ def _first(keys: Keys, k: int) -> Keys:
     return keys if keys.shape[1] <= k else np.partition(keys, k - 1, axis=1)[:, :k]
 
 
-def _pack(scores: Float32[np.ndarray, "B m"], ids: Int64[np.ndarray, "B m"]) -> Keys:
+def pack(scores: Float32[np.ndarray, "B m"], ids: Int64[np.ndarray, "B m"]) -> Keys:
     """Return one integer a pair; they rise where scores fall and, of equal scores, with the id."""
     # The bits of a positive float rise with it as an integer's, those of a negative one fall.
     bits = (scores + 0.0).view(np.int32)  # + 0.0 makes -0 equal to 0
@@ -185,7 +185,7 @@ def _pack(scores: Float32[np.ndarray, "B m"], ids: Int64[np.ndarray, "B m"]) -> 
     return keys
 
 
-def _unpack(keys: Keys) -> tuple[Int64[np.ndarray, "B _k"], Float32[np.ndarray, "B _k"]]:
+def unpack(keys: Keys) -> tuple[Int64[np.ndarray, "B _k"], Float32[np.ndarray, "B _k"]]:
     """Return ids and scores."""
     rising = (~(keys >> 32)).astype(np.int32)
     bits = rising ^ ((rising >> 31) & 0x7FFFFFFF)

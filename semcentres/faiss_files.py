@@ -4,7 +4,8 @@ FAISS reads whatever kind of index a file says it is, some of which open further
 believes a graph's links and an inverted file's ids. So the file is walked to where each part says
 what it is, and what was read is checked before it is searched.
 
-With index.py, kmeans.py, approximate.py and faiss_kinds.py the only module that imports faiss.
+With index.py, kmeans.py, approximate.py, on_disk.py and faiss_kinds.py the only module that
+imports faiss.
 
 Dimensions: N rows of the index, D columns.
 """
@@ -12,6 +13,11 @@ Dimensions: N rows of the index, D columns.
 # torch comes first: see index.py.
 import torch  # noqa: F401  # isort: skip
 
+import ctypes
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -26,6 +32,7 @@ from semcentres.neighbours import unit_rows
 
 # Above what any index of ours needs; a loop of 2^20 lists, links or levels takes no second.
 MOST_LOOPS = 1 << 20
+LISTS_NAME = "index.ivfdata"  # of lists that are not in the index's own file
 HEADER = 33  # bytes of an index's own after its kind: d, N, two that are unused, trained, metric
 GRAPH = (8, 4, 4, 8, 4)  # bytes of an item of the graph's arrays
 GRAPH_TAIL = 20  # bytes of its five numbers
@@ -42,13 +49,14 @@ def read_faiss(path: Path, *kinds: type[faiss.Index]) -> Any:  # noqa: ANN401
     Raises:
         CorruptArtefact: it is none of these, or one that a search would be led astray by.
     """
-    size = path.stat().st_size
+    size, flags = path.stat().st_size, faiss.IO_FLAG_READ_ONLY | faiss.IO_FLAG_ONDISK_SAME_DIR
     with refused_unless(path, "an index"):
         with path.open("rb") as file:
-            _walk(file)
+            _walk(file, path.with_name(LISTS_NAME))
         faiss.set_deserialization_vector_byte_limit(2 * size)
         faiss.set_deserialization_loop_limit(MOST_LOOPS)
-        found: Faiss = faiss.read_index(str(path))
+        with silence():
+            found: Faiss = faiss.read_index(str(path), flags)
         if not isinstance(found, kinds):
             wanted = " or ".join(kind.__name__ for kind in kinds)
             raise TypeError(f"it is a {type(found).__name__}, wanted {wanted}")
@@ -60,6 +68,22 @@ def read_faiss(path: Path, *kinds: type[faiss.Index]) -> Any:  # noqa: ANN401
         elif isinstance(found, faiss.IndexIVFFlat):
             _check_lists(found)
     return found
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Keep from standard output what FAISS says of lists in another file."""
+    libc = ctypes.CDLL(None)
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 1)
+        yield
+    finally:
+        libc.fflush(None)
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def flat_rows(flat: Faiss) -> Float32[np.ndarray, "N D"]:
@@ -76,11 +100,15 @@ def flat_rows(flat: Faiss) -> Float32[np.ndarray, "N D"]:
     return rows
 
 
-def _walk(file: BufferedReader) -> None:
+def _walk(file: BufferedReader, lists: Path) -> None:
     """Go from part to part as FAISS would, and refuse other parts than those that are written.
 
+    Args:
+        file: of an index.
+        lists: file beside it, where its lists may be.
+
     Raises:
-        ValueError: another part begins where one of these must.
+        ValueError: another part begins where one of these must, or lists lead out of their file.
     """
     kind = _kind(file, b"IxFI", b"IwFl", b"IxMp")
     if kind == b"IwFl":
@@ -89,13 +117,31 @@ def _walk(file: BufferedReader) -> None:
         _skip(file, 4)
         if any(file.read(9)):
             raise ValueError("it has a direct map")
-        _kind(file, b"ilar", header=0)
+        if _kind(file, b"ilar", b"ilod", header=0) == b"ilod":
+            _walk_lists(file, lists)
     elif kind == b"IxMp":
         _kind(file, b"IHNf")
         for item in GRAPH:
             _skip(file, item)
         file.seek(GRAPH_TAIL, 1)
         _kind(file, b"IxFI")
+
+
+def _walk_lists(file: BufferedReader, lists: Path) -> None:
+    """Go past what says where in another file each list is, and refuse what is not within it."""
+    num_lists, code_size, num = np.frombuffer(file.read(24), np.uint64).tolist()
+    if not num_lists == num <= MOST_LOOPS:
+        raise ValueError(f"it says where {num} of {num_lists} lists are")
+    places = np.frombuffer(file.read(24 * num), np.uint64).reshape(num, 3)
+    size, capacity, offset = places.T.tolist()
+    _skip(file, 16)  # slots that are free
+    name = file.read(min(int.from_bytes(file.read(8), "little"), 1 << 10))
+    total = int.from_bytes(file.read(8), "little")
+    if name != LISTS_NAME.encode() or not lists.is_file() or lists.stat().st_size != total:
+        raise ValueError(f"its lists are not the {total} bytes of {LISTS_NAME} beside it")
+    ends = [at + room * (code_size + 8) for at, room in zip(offset, capacity, strict=True) if room]
+    if max(ends, default=0) > total or any(n > c for n, c in zip(size, capacity, strict=True)):
+        raise ValueError("its lists lead out of their file")
 
 
 def _kind(file: BufferedReader, *allowed: bytes, header: int = HEADER) -> bytes:

@@ -24,11 +24,17 @@ Rows = Float32[np.ndarray, "N D"]
 Faiss = Any  # its stubs know no parameters of searches
 
 
-def inverted_file(rows: Rows) -> Faiss:
-    """Return an empty one for so many rows, its lists learnt from some of them."""
+def num_lists(num_rows: int) -> int:
+    """Return of how many lists an inverted file of so many rows is."""
     # FAISS's guidelines have 4 to 16 sqrt(N) lists below a million rows.
-    num = min(2 ** round(math.log2(4 * math.sqrt(len(rows)))), max(1, len(rows) // POINTS_PER_LIST))
-    found = faiss.IndexIVFFlat(faiss.IndexFlatIP(rows.shape[1]), rows.shape[1], num, IP)
+    most = max(1, num_rows // POINTS_PER_LIST)
+    return int(min(2 ** round(math.log2(4 * math.sqrt(num_rows))), most))
+
+
+def trained_lists(rows: Rows, num_rows: int) -> Faiss:
+    """Return an empty inverted file for so many rows, its lists learnt from some of these."""
+    flat = faiss.IndexFlatIP(rows.shape[1])
+    found = faiss.IndexIVFFlat(flat, rows.shape[1], num_lists(num_rows), IP)
     found.cp.seed, found.cp.spherical = SEED, True
     found.cp.max_points_per_centroid = POINTS_PER_LIST
     found.train(rows)

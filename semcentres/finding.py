@@ -63,7 +63,7 @@ def search(config: SearchConfig) -> Found:
         model.bank.rows_of([config.class_name])
     among = model.collection if config.among is None else Collection.load(config.among)
     hits = model.search(asked if config.image is None else Path(asked), config.k, among)
-    near = nearest_centres(among.vectors[hits.rows[0]], model.bank.vectors).ids[:, 0]
+    near = nearest_centres(among.index.rows(hits.rows[0]), model.bank.vectors).ids[:, 0]
     rows = [
         {
             "rank": place + 1,

@@ -69,6 +69,16 @@ class Index:
         # FAISS reads the memory, and the caller may write to it.
         return cls(rows.copy())
 
+    @classmethod
+    def over(cls, rows: Float32[np.ndarray, "N D"]) -> "Index":
+        """Return `build` of rows that stay where they are, and to which nobody may write."""
+        return cls(unit_rows("embeddings", rows))
+
+    def rows(self, ids: Int64[np.ndarray, " n"]) -> Float32[np.ndarray, "n D"]:
+        """Return the rows of these ids."""
+        found: np.ndarray = self._rows[ids]
+        return found
+
     def search(
         self, queries: Float[np.ndarray, "Q D"], k: int, *, exclude: Exclusion = None
     ) -> Neighbours:

@@ -7,6 +7,7 @@ from typing import Any
 from centre_builders.artefact import read_manifest
 from semcentres.approximate import ApproximateIndex
 from semcentres.index import Index
+from semcentres.shards import Shards
 
 AnyIndex = Index | ApproximateIndex
 
@@ -23,9 +24,9 @@ def load_index(folder: Path, expect: Mapping[str, Any] | None = None) -> AnyInde
     return (ApproximateIndex if approximate else Index).load(folder, expect)
 
 
-def describe_index(index: AnyIndex) -> dict[str, Any]:
+def describe_index(index: AnyIndex | Shards) -> dict[str, Any]:
     """Return kind, recall and the k that it was measured for as JSON; exact search has recall 1."""
-    if isinstance(index, Index):
+    if isinstance(index, Index | Shards):
         return {"kind": index.kind, "recall": 1.0, "k": None}
     return {"kind": index.kind, "recall": index.recall.value, "k": index.recall.k}
 

@@ -3,11 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from centre_builders.embedded import read_embedded
+from centre_builders.embedded import all_items, open_parts, read_embedded
 from centre_builders.errors import UsageError
+from centre_builders.items import items_bytes
 from semcentres.approximate import build_index, check_wanted
-from semcentres.collection import ITEMS, save_collection
+from semcentres.collection import ITEMS, mapped_shards, save_collection
 from semcentres.indexes import AnyIndex
+from semcentres.on_disk import save_on_disk
 from semcentres.settings import IndexConfig
 
 
@@ -34,9 +36,17 @@ def index(config: IndexConfig) -> Indexed:
         InputError: the embeddings are missing or damaged, or an argument is out of range.
     """
     kind, out = check_wanted(config.kind, config.recall), Path(config.out)
+    if config.on_disk and kind not in ("auto", "ivf"):
+        raise UsageError(f"on_disk=true is for kind=ivf, got kind={kind}")
     if out.exists() and not (out / ITEMS).is_file() and (out.is_file() or any(out.iterdir())):
         raise UsageError(f"{out} holds something else than an index; name a new folder")
+    if config.on_disk:
+        parts = open_parts(config.embeddings)
+        items = {ITEMS: items_bytes(all_items(parts))}
+        shards = mapped_shards(parts)
+        built = save_on_disk(out, shards, parts.about, items, recall=config.recall)
+        return Indexed(out, built, str(parts.about["model"]))
     found = read_embedded(config.embeddings)
-    built = build_index(found.vectors, kind=kind, recall=config.recall)
-    save_collection(out, built, found.items, found.about)
-    return Indexed(out, built, str(found.about["model"]))
+    whole = build_index(found.vectors, kind=kind, recall=config.recall)
+    save_collection(out, whole, found.items, found.about)
+    return Indexed(out, whole, str(found.about["model"]))

@@ -33,6 +33,7 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 
 CHOICES = {
+    "engine": ("local", "torchrun", "ray"),
     "split": ("train", "test", "validation"),
     "trainer.learn": ("all", "last"),
     "trainer.device": ("auto", "cpu", "cuda", "gpu", "mps"),

@@ -153,6 +153,7 @@ class EmbedConfig:
     split: str = "test"  # of the run's data: train, test or validation
     out: str | None = None  # folder to write to; None: <run_dir>/embeddings/<split>
     part_rows: int = 16384  # images of a part, of which none is done twice
+    engine: str = "local"  # who does the parts: local, torchrun (its processes), ray (a cluster)
 
 
 @dataclass
@@ -163,6 +164,15 @@ class IndexConfig:
     out: str = MISSING  # folder to write to
     kind: str = "auto"  # flat (exact), ivf, hnsw; auto: flat up to 200,000 images, then ivf
     recall: float = 0.95  # recall@10 wanted of an index that is not exact, in (0, 1]
+    on_disk: bool = False  # ivf: its lists stay in a file, for more images than memory holds
+
+
+@dataclass
+class RetrieveConfig:
+    """`semcentres retrieve`."""
+
+    embeddings: str = MISSING  # folder of `embed`, with labels
+    out: str | None = None  # FILE.json to write the metrics to
 
 
 @dataclass
@@ -170,7 +180,9 @@ class SearchConfig:
     """`semcentres search`."""
 
     run_dir: str = MISSING  # a run folder made by train
-    among: str | None = None  # folder of `index`; None: the run's own training images
+    among: str | None = (
+        None  # folder of `index`, or of `embed`; None: the run's own training images
+    )
     text: str | None = None  # what to search for: words,
     class_name: str | None = None  # or one of the run's classes,
     image: str | None = None  # or an image file
@@ -224,6 +236,7 @@ SCHEMAS = {
     "predict": PredictConfig,
     "embed": EmbedConfig,
     "index": IndexConfig,
+    "retrieve": RetrieveConfig,
     "search": SearchConfig,
     "export": ExportConfig,
     "serve": ServeConfig,

@@ -1,39 +1,31 @@
-"""The verb `embed`: any number of images to parts of embeddings, of which none is done twice.
-
-Dimensions: n images of a part, D embedding width.
-"""
+"""The verb `embed`: any number of images to parts of embeddings, of which none is done twice."""
 
 import json
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
-
-import numpy as np
-from jaxtyping import Float32
+from typing import Any
 
 from centre_builders.artefact import sweep
-from centre_builders.embedded import complete, make_items, read_done, write_part
+from centre_builders.embedded import complete, read_about, read_done, write_part
 from centre_builders.errors import CorruptArtefact, InputError, UsageError
 from semcentres.compose import load_config
 from semcentres.data.listing import list_images
-from semcentres.data.readable import read_images
-from semcentres.data.source import ImageSet
 from semcentres.data.split_file import check_unchanged
+from semcentres.engines import check_engine, each_part
 from semcentres.model import Model
 from semcentres.progress import counting
-from semcentres.queries import image_shape
 from semcentres.recipe import make_source, make_split, select
 from semcentres.settings import EmbedConfig
-
-if TYPE_CHECKING:
-    import pyarrow as pa
+from semcentres.unembedded import Files, Images, Pixels
+from semcentres.watchdog import Watchdog
 
 log = logging.getLogger(__name__)
 
-BATCH = 256  # files in memory at a time, and as many being decoded
+# What the processes of torchrun say to each other.
+BEGIN, WRITTEN, COMPLETE = "begin", "written", "complete"
 
 
 @dataclass(frozen=True)
@@ -52,174 +44,150 @@ class Written:
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
-    """What becomes of some images: unit rows, which image each is, and the files left out."""
+class Job:
+    """Images to embed, and where to; every process that does parts of it makes its own.
 
-    vectors: Float32[np.ndarray, "n D"]
-    items: "pa.Table"
-    faults: list[str]
+    Args:
+        images: to embed.
+        model: to embed by.
+        folder: to write to; it may hold parts of the same model.
+        about: of the whole, for its readers.
+        part_rows: images of a part; memory grows with it, not with the number of images.
+    """
 
+    images: Images
+    model: Model
+    folder: Path
+    about: Mapping[str, Any]
+    part_rows: int
 
-@runtime_checkable
-class Images(Protocol):
-    """Images to embed, of which a part is in memory at a time."""
+    @classmethod
+    def of(cls, config: EmbedConfig) -> "Job":
+        """Return what a configuration asks for.
 
-    def __len__(self) -> int:
-        """Return how many there are."""
-        ...
+        Raises:
+            UsageError: no folder is named for the embeddings of files, or a part has no row.
+        """
+        if config.part_rows < 1:
+            raise UsageError(f"part_rows must be at least 1, got {config.part_rows}")
+        model = Model.load(config.run_dir)
+        about = {"model": model.fingerprint}
+        images: Images
+        if config.images is None:
+            trained = load_config(Path(config.run_dir) / "config.yaml")
+            source = check_unchanged(Path(config.run_dir), make_source(trained.data))
+            chosen, rows = select(source, make_split(trained, source), config.split)
+            known = [None if row < 0 else source.class_names[row] for row in chosen.labels.tolist()]
+            about |= {"data": source.fingerprint, "split": config.split}
+            images = Pixels(chosen, rows.numpy(), known, source.fingerprint)
+        else:
+            if config.out is None:
+                raise UsageError("images=... needs out=FOLDER to write the embeddings to")
+            listed = list_images(config.images, model.bank.names)
+            # Absolute: what is made of them is opened from other folders too.
+            paths = [path.absolute() for path, _ in listed]
+            images = Files(paths, [label for _, label in listed], model.about)
+        folder = Path(config.out or Path(config.run_dir) / "embeddings" / config.split)
+        return cls(images, model, folder, about, config.part_rows)
 
-    def mark(self, part: slice) -> str:
-        """Return what changes when the images of a part do."""
-        ...
+    @property
+    def num_parts(self) -> int:
+        """The number of parts."""
+        return -(-len(self.images) // self.part_rows)
 
-    def embedded(self, part: slice, model: Model) -> Part:
-        """Return the part under a model."""
-        ...
+    def rows(self, number: int) -> slice:
+        """Return which images a part has."""
+        start = number * self.part_rows
+        return slice(start, start + self.num_images(number))
+
+    def num_images(self, number: int) -> int:
+        """Return how many images a part has."""
+        return min(self.part_rows, len(self.images) - number * self.part_rows)
+
+    def identity(self) -> str:
+        """Return what is the same for all who do parts of the same job."""
+        return f"model {self.model.fingerprint[:12]}, images {self.images.identity()[:12]}"
+
+    def do(self, number: int) -> None:
+        """Write a part, unless it is there."""
+        part = self.rows(number)
+        mark = self.images.mark(part)
+        if _is_there(self.folder, number, mark):
+            return
+        made = self.images.embedded(part, self.model)
+        done = {"rows": len(made.items), "mark": mark, "faults": made.faults}
+        done["model"] = self.model.fingerprint
+        write_part(self.folder, number, made.vectors, made.items, done)
 
 
 def embed(config: EmbedConfig) -> Written:
     """Embed files or a split of the run's data; what is finished is verified and not done again.
 
+    Under torchrun every process does its share of the parts, and the first says when all are there.
+
     Raises:
-        UsageError: no folder is named for the embeddings of files, or a part has no row.
+        UsageError: as `Job.of`, or the engine does not fit how the processes were started.
         InputError: no image can be read, or another model has embedded into the folder.
+        RankLost: another process of torchrun is the cause that this one cannot go on.
     """
-    if config.part_rows < 1:
-        raise UsageError(f"part_rows must be at least 1, got {config.part_rows}")
-    model = Model.load(config.run_dir)
-    about = {"model": model.fingerprint}
-    images: Images
-    if config.images is None:
-        trained = load_config(Path(config.run_dir) / "config.yaml")
-        source = check_unchanged(Path(config.run_dir), make_source(trained.data))
-        chosen, rows = select(source, make_split(trained, source), config.split)
-        known = [None if row < 0 else source.class_names[row] for row in chosen.labels.tolist()]
-        about |= {"data": source.fingerprint, "split": config.split}
-        images = Pixels(chosen, rows.numpy(), known, source.fingerprint)
+    check_engine(config.engine)
+    others = Watchdog()
+    with others.watching():
+        job = Job.of(config)
+        if others.ranks.first:
+            job.folder.mkdir(parents=True, exist_ok=True)
+            # Only here, before any other process writes: it may be one of another machine.
+            sweep(job.folder)
+            _refuse_other_model(job.folder, job.model.fingerprint)
+            others.say(BEGIN, job.identity())
+        else:
+            _check_same(others.wait_for_first(BEGIN), job.identity())
+        start = _Start(os.getcwd(), config, job.identity())
+        own = range(others.ranks.rank, job.num_parts, others.ranks.count)
+        with counting(sum(map(job.num_images, own)), "images embedded") as count:
+            for number in each_part(config.engine, own, job.do, start):
+                for fault in read_about(job.folder, number)["faults"]:
+                    log.warning("%s", fault)
+                count(job.num_images(number))
+        others.meet(WRITTEN)
+        return _finish(job, others)
+
+
+def _finish(job: Job, others: Watchdog) -> Written:
+    """Say that all parts are there, if this is the first process, or wait until it has."""
+    parts = [read_about(job.folder, number) for number in range(job.num_parts)]
+    bad = [fault for part in parts for fault in part["faults"]]
+    if len(bad) == len(job.images):
+        raise InputError(f"none of {len(bad)} images can be read; the first one: {bad[0]}")
+    if others.ranks.first:
+        complete(job.folder, job.about, job.num_parts)
+        others.say(COMPLETE, "")
     else:
-        if config.out is None:
-            raise UsageError("images=... needs out=FOLDER to write the embeddings to")
-        listed = list_images(config.images, model.bank.names)
-        # Absolute: what is made of them is opened from other folders too.
-        paths = [path.absolute() for path, _ in listed]
-        images = Files(paths, [label for _, label in listed], model.about)
-    folder = Path(config.out or Path(config.run_dir) / "embeddings" / config.split)
-    return write_parts(images, folder, model, about, config.part_rows)
+        others.wait_for_first(COMPLETE)
+    return Written(job.folder, sum(int(part["rows"]) for part in parts), bad)
 
 
-def write_parts(
-    images: Images, folder: Path, model: Model, about: Mapping[str, Any], part_rows: int
-) -> Written:
-    """Write all parts that are not there yet.
+@dataclass(frozen=True)
+class _Start:
+    """Makes the job anew in a process of its own, of the same folder, and returns its `do`."""
 
-    Args:
-        images: to embed.
-        folder: to write to; it may hold parts of the same model.
-        model: to embed by.
-        about: of the whole, for its readers.
-        part_rows: images of a part, from 1; memory grows with it, not with the number of images.
+    folder: str
+    config: EmbedConfig
+    identity: str
 
-    Raises:
-        InputError: no image can be read, or another model has embedded into the folder.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    sweep(folder)
-    _refuse_other_model(folder, model.fingerprint)
-    starts, bad = range(0, len(images), part_rows), []
-    with counting(len(images), "images embedded") as count:
-        for number, start in enumerate(starts):
-            part = slice(start, min(start + part_rows, len(images)))
-            mark = images.mark(part)
-            done = _finished(folder, number, mark)
-            if done is None:
-                made = images.embedded(part, model)
-                done = {"rows": len(made.items), "mark": mark, "faults": made.faults}
-                done["model"] = model.fingerprint
-                write_part(folder, number, made.vectors, made.items, done)
-            for fault in done["faults"]:
-                log.warning("%s", fault)
-            bad += done["faults"]
-            count(part.stop - part.start)
-    if len(bad) == len(images):
-        raise InputError(f"none of {len(images)} images can be read; the first one: {bad[0]}")
-    return Written(folder, complete(folder, about, len(starts)), bad)
+    def __call__(self) -> Callable[[int], None]:
+        os.chdir(self.folder)
+        job = Job.of(self.config)
+        _check_same(self.identity, job.identity())
+        return job.do
 
 
-@dataclass(frozen=True, eq=False)
-class Pixels:
-    """Images of a data set, in memory.
-
-    Args:
-        images: to embed.
-        ids: rows of the data set.
-        labels: names of their classes.
-        data: fingerprint of the data set.
-    """
-
-    images: ImageSet
-    ids: np.ndarray
-    labels: Sequence[str | None]
-    data: str
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return len(self.images)
-
-    def mark(self, part: slice) -> str:
-        """Return a hash of the data set, of the rows and of where the files are."""
-        told = self.data + "".join(self.images.paths[part])
-        return sha256(told.encode() + self.ids[part].tobytes()).hexdigest()
-
-    def embedded(self, part: slice, model: Model) -> Part:
-        """Return the part under a model."""
-        ids, labels = self.ids[part], self.labels[part]
-        paths: Sequence[str | None] = self.images.paths[part] or [None] * len(ids)
-        items = make_items(ids, paths, labels)
-        return Part(model.embed(self.images.images[part]), items, [])
-
-
-@dataclass(frozen=True, eq=False)
-class Files:
-    """Image files.
-
-    Args:
-        paths: of the files.
-        labels: names of their classes.
-        about: the model's; `size` and `channels` of its images.
-    """
-
-    paths: Sequence[Path]
-    labels: Sequence[str | None]
-    about: Mapping[str, Any]
-
-    def __len__(self) -> int:
-        """Return how many there are."""
-        return len(self.paths)
-
-    def mark(self, part: slice) -> str:
-        """Return a hash of paths, labels, sizes and times, and of what the model makes of them."""
-        digest = sha256(json.dumps(image_shape(self.about)).encode())
-        for path, label in zip(self.paths[part], self.labels[part], strict=True):
-            at = path.stat() if path.exists() else None
-            known = at and (at.st_size, at.st_mtime_ns)
-            digest.update(repr((str(path), label, known)).encode())
-        return digest.hexdigest()
-
-    def embedded(self, part: slice, model: Model) -> Part:
-        """Return the part under a model, without the files that cannot be read."""
-        wanted = self.paths[part]
-        vectors, ids, faults = [np.empty((0, model.bank.dimension), np.float32)], [], []
-        place = 0
-        for good, images, bad in read_images(wanted, batch=BATCH, **image_shape(self.about)):
-            vectors += [model.embed(images)] if good else []
-            for path in good:
-                # Those that were read come in the order of the list, in which a path may be twice.
-                place = wanted.index(path, place) + 1
-                ids.append(part.start + place - 1)
-            faults += bad
-        paths, labels = [str(self.paths[i]) for i in ids], [self.labels[i] for i in ids]
-        items = make_items(np.array(ids, np.int64), paths, labels)
-        return Part(np.concatenate(vectors), items, faults)
+def _check_same(wanted: str, found: str) -> None:
+    if found != wanted:
+        raise InputError(
+            f"a process sees {found}, the first one {wanted}; all machines must see the same files"
+            " under the same paths"
+        )
 
 
 def _refuse_other_model(folder: Path, fingerprint: str) -> None:
@@ -235,11 +203,11 @@ def _refuse_other_model(folder: Path, fingerprint: str) -> None:
             )
 
 
-def _finished(folder: Path, number: int, mark: str) -> dict[str, Any] | None:
-    """Return what a part was made of, None where it is not there, damaged, or of other images."""
+def _is_there(folder: Path, number: int, mark: str) -> bool:
+    """Return whether a part is there, whole, and of the same images."""
     try:
         done = read_done(folder, number)
     except CorruptArtefact as error:
         log.warning("%s; it is embedded again", error)
-        return None
-    return done if done is not None and done.get("mark") == mark else None
+        return False
+    return done is not None and done.get("mark") == mark

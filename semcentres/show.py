@@ -150,6 +150,14 @@ def index(made: Indexed) -> None:
     console.print(f"index     {made.folder}", soft_wrap=True)
 
 
+def retrieve(results: dict[str, Any]) -> None:
+    """Print the metrics, in percent."""
+    names = [name for name, value in results.items() if isinstance(value, float)]
+    table = Table("images", *(name.replace("_", " ") for name in names))
+    table.add_row(f"{results['num_images']:,}", *(f"{100 * results[name]:.1f}" for name in names))
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+
+
 def search(found: Found) -> None:
     """Print what was found, best first."""
     console = Console(width=None if sys.stdout.isatty() else WIDE)

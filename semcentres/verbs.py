@@ -8,6 +8,7 @@ from semcentres.evaluating import evaluate as evaluate
 from semcentres.finding import search as search
 from semcentres.indexing import index as index
 from semcentres.predicting import predict as predict
+from semcentres.retrieving import retrieve as retrieve
 from semcentres.settings import CheckConfig, RobustnessConfig
 from semcentres.sharding import embed as embed
 from semcentres.training import train as train

@@ -27,6 +27,7 @@ from semcentres.interrupt import Stopped
 from semcentres.ranks import Ranks, join, launched, leave
 from semcentres.settings import TrainerSettings
 
+TIMEOUT = 300.0  # seconds that processes wait for each other, where no setting says so
 PERIOD = 1.0  # seconds between two looks at the store
 GRACE = 6.0  # seconds that the others have to answer an alarm
 PATIENCE = 10.0  # seconds that a process has to end by itself, less than torchrun's 30
@@ -47,7 +48,7 @@ class Watchdog:
         timeout: seconds that they wait for each other, to be told.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float = TIMEOUT) -> None:
         self.timeout = timeout
         self.ranks = Ranks(*launched(), parent=os.getppid())  # not yet connected
 
@@ -81,10 +82,12 @@ class Watchdog:
             # If the interpreter ended while it asks the store, the process would abort.
             thread.join(GRACE)
 
-    def meet(self) -> None:
-        """Wait until all have begun: they may do so at times that differ by more than `timeout`."""
-        self._store.add("here", 1)
-        while self._store.add("here", 0) < self.ranks.count:
+    def meet(self, where: str = "here") -> None:
+        """Wait until all have come here, at times that may differ by more than `timeout`."""
+        if self.ranks.count == 1:
+            return
+        self._store.add(where, 1)
+        while self._store.add(where, 0) < self.ranks.count:
             self._check()
             time.sleep(0.2)
 

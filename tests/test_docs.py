@@ -86,6 +86,10 @@ class Reader:
             self.serve(words[1:])
         elif words[0] == "semcentres" and words[-2:] == ["||", "true"]:
             assert main(words[1:-2]) != 0, shlex.join(words)
+        elif words[0] == "torchrun" or "engine=ray" in words:
+            own = ["torch.distributed.run", *words[1:]] if words[0] == "torchrun" else words
+            quick = QUICK if "train" in words else []
+            subprocess.run([sys.executable, "-m", *own, *quick], check=True)
         elif words[0] == "semcentres":
             assert main(words[1:]) == 0, shlex.join(words)
         elif words[0] == "curl":

@@ -21,7 +21,7 @@ from jaxtyping import Float32
 
 import semcentres
 from benchmarks.timing import Mark, Report
-from centre_builders.embedded import make_items
+from centre_builders.items import make_items
 from semcentres.approximate import build_index
 from semcentres.collection import Collection, save_collection
 from semcentres.components import build

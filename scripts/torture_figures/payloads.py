@@ -21,8 +21,9 @@ from centre_builders import json_files
 from centre_builders.artefact import describe_file, write_folder
 from centre_builders.bank import CentreBank
 from centre_builders.class_names import read_class_names
-from centre_builders.embedded import complete, make_items, read_embedded, write_part
+from centre_builders.embedded import complete, read_embedded, write_part
 from centre_builders.from_file import FromFile
+from centre_builders.items import make_items
 from centre_builders.sentence import Sentence
 from centre_builders.tree_files import read_taxonomy
 from centre_builders.word2vec import Word2Vec

@@ -26,7 +26,8 @@ from centre_builders import json_files
 from centre_builders.artefact import MANIFEST, describe_file
 from centre_builders.bank import CentreBank
 from centre_builders.building import build_bank
-from centre_builders.embedded import COMPLETE, complete, make_items, read_embedded, write_part
+from centre_builders.embedded import COMPLETE, complete, read_embedded, write_part
+from centre_builders.items import make_items
 from centre_builders.one_hot import OneHot
 from centre_builders.sealed import BLANK, SEAL
 from semcentres.approximate import build_index

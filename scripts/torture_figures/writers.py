@@ -15,7 +15,8 @@ import torch
 from centre_builders import build_bank
 from centre_builders.artefact import verify_folder
 from centre_builders.bank import CentreBank
-from centre_builders.embedded import make_items, read_done, write_part
+from centre_builders.embedded import read_done, write_part
+from centre_builders.items import make_items
 from centre_builders.one_hot import OneHot
 from semcentres.checkpoint import RunFolder
 from semcentres.encoder import Encoder, small_conv

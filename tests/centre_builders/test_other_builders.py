@@ -12,9 +12,10 @@ from safetensors.numpy import save_file
 from centre_builders import text_cache
 from centre_builders.building import build_bank
 from centre_builders.changes import add
-from centre_builders.embedded import complete, make_items, read_embedded, write_part
+from centre_builders.embedded import complete, read_embedded, write_part
 from centre_builders.errors import InputError
 from centre_builders.from_file import FromFile
+from centre_builders.items import make_items
 from centre_builders.mix import Mix
 from centre_builders.one_hot import OneHot
 from centre_builders.prototypes import Prototypes

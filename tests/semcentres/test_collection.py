@@ -10,8 +10,8 @@ import torch
 from PIL import Image
 
 from centre_builders.changes import add
-from centre_builders.embedded import make_items
 from centre_builders.errors import CorruptArtefact, InputError
+from centre_builders.items import make_items
 from semcentres.approximate import ApproximateIndex, build_index
 from semcentres.cli import main
 from semcentres.collection import Collection, save_collection

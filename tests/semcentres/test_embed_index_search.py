@@ -16,8 +16,9 @@ import torch
 from PIL import Image
 
 import semcentres
-from centre_builders.embedded import make_items, read_embedded
+from centre_builders.embedded import read_embedded
 from centre_builders.errors import CorruptArtefact, InputError
+from centre_builders.items import make_items
 from semcentres.cli import main
 from semcentres.collection import Collection, save_collection
 from semcentres.compose import load_config

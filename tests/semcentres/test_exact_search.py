@@ -6,7 +6,7 @@ import faiss
 import numpy as np
 import pytest
 
-from semcentres.exact_search import _pack, _unpack, error_bound, nearest, nearest_among
+from semcentres.exact_search import error_bound, nearest, nearest_among, pack, unpack
 from semcentres.index import Index
 from semcentres.neighbours import LONGEST
 
@@ -146,9 +146,9 @@ def test_candidates_that_leave_the_best_out_are_not_proven() -> None:
 def test_keys_rise_where_scores_fall_then_with_ids() -> None:
     values = np.array([[1.0, 1e-45, 0.0, -1e-45, -0.5, -1.001]], np.float32)
     ids = np.array([[0, 2**32 - 1, 3, 2, 1, 5]])
-    keys = _pack(values, ids)
+    keys = pack(values, ids)
     assert (np.diff(keys) > 0).all()
-    assert _unpack(keys)[0].tolist() == ids.tolist()
-    assert _unpack(keys)[1].tolist() == values.tolist()
-    zeros = _pack(np.array([[-0.0, 0.0]], np.float32), np.array([[1, 2]]))
+    assert unpack(keys)[0].tolist() == ids.tolist()
+    assert unpack(keys)[1].tolist() == values.tolist()
+    zeros = pack(np.array([[-0.0, 0.0]], np.float32), np.array([[1, 2]]))
     assert (np.diff(zeros) == 1).all()

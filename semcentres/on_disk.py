@@ -1,0 +1,111 @@
+"""An inverted file whose lists stay in a file of their own, for more rows than memory holds.
+
+The lists' centroids are learnt from a sample, each shard of rows is put into lists by itself, and
+FAISS merges them on the disk. Beside the index lies `index.ivfdata`, which a search maps.
+
+With index.py, kmeans.py, approximate.py, faiss_kinds.py and faiss_files.py the only module that
+imports faiss.
+
+Dimensions: N rows, S rows of a sample, D columns, k neighbours.
+"""
+
+# torch comes first: see index.py.
+import torch  # noqa: F401  # isort: skip
+
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import faiss
+import numpy as np
+from faiss.contrib.ondisk import merge_ondisk
+from jaxtyping import Int64
+
+from centre_builders.artefact import write_folder
+from centre_builders.errors import InputError
+from semcentres.approximate import SAMPLE, ApproximateIndex, Recall, tell_recall, widen
+from semcentres.faiss_files import LISTS_NAME, silence
+from semcentres.faiss_kinds import POINTS_PER_LIST, SEED, Faiss, num_lists, trained_lists
+from semcentres.index import Index, write_index
+from semcentres.shards import Shards
+
+
+def save_on_disk(
+    folder: Path,
+    rows: Shards,
+    about: Mapping[str, Any],
+    beside: Mapping[str, bytes],
+    *,
+    recall: float = 0.95,
+    k: int = 10,
+) -> ApproximateIndex:
+    """Write the index of all rows to a folder, whole or not at all, and return it.
+
+    Args:
+        folder: one that is there is replaced.
+        rows: shards of unit rows; one is in memory at a time.
+        about: as of `Index.save`.
+        beside: likewise.
+        recall: wanted of recall@k, measured on rows that are left out of their own search.
+        k: neighbours.
+
+    Raises:
+        InputError: there are fewer than two rows.
+    """
+    if len(rows) < 2:
+        raise InputError(f"an inverted file needs two rows at least, got {len(rows)}")
+    made = {**about, "shape": [len(rows), rows.dimension]}
+    with write_folder(folder, about=made) as temporary:
+        found = _merged(rows, temporary)
+        width, measured = _measured(found, rows, recall, k)
+        # `made` is written when the block ends.
+        made["width"] = width
+        made["recall"] = [measured.value, measured.k, measured.num_rows]
+        write_index(found, temporary, beside)
+        del found  # it maps the lists
+    tell_recall(f"IVF {num_lists(len(rows))} lists on disk, nprobe {width}", recall, measured)
+    return ApproximateIndex.load(folder)
+
+
+def _merged(rows: Shards, folder: Path) -> Faiss:
+    """Return the inverted file, its lists in the folder."""
+    drawn = _draw(len(rows), POINTS_PER_LIST * num_lists(len(rows)))
+    found = trained_lists(rows.rows(drawn), len(rows))
+    with TemporaryDirectory(dir=folder) as blocks:
+        names = []
+        for number, shard in enumerate(rows.shards):
+            block = faiss.clone_index(found)
+            ids = np.arange(shard.first, shard.first + len(shard.index))
+            block.add_with_ids(shard.index.vectors, ids)
+            names.append(f"{blocks}/{number}.faiss")
+            faiss.write_index(block, names[-1])
+        with silence():
+            merge_ondisk(found, names, str(folder / LISTS_NAME))
+    lists: Faiss = faiss.downcast_InvertedLists(found.invlists)
+    lists.filename = LISTS_NAME  # of a folder that will be called otherwise
+    return found
+
+
+def _measured(found: Faiss, rows: Shards, wanted: float, k: int) -> tuple[int, Recall]:
+    """Return the least width, by doubling, that has the recall wanted, and the recall it has."""
+    drawn = _draw(len(rows), min(SAMPLE, len(rows)))
+    queries = rows.rows(drawn)
+    last = rows.search(queries, k, exclude=drawn).cosines[:, -1:]
+
+    def recall_of(width: int) -> float:
+        searched = ApproximateIndex(found, width, Recall(0.0, k, 0))
+        ids = searched.search(queries, k, exclude=drawn).ids
+        # Scored as the exact search does, to the bit.
+        near = Index.over(rows.rows(ids.ravel()))
+        scores = near.score(queries, np.arange(ids.size).reshape(ids.shape))
+        return float((scores >= last).mean())
+
+    width, value = widen(found, k, wanted, recall_of)
+    return width, Recall(value, k, len(drawn))
+
+
+def _draw(num: int, wanted: int) -> Int64[np.ndarray, " S"]:
+    """Return some of the rows, in order, so that a shard's are read together."""
+    drawn = np.random.default_rng(SEED).choice(num, min(num, wanted), replace=False)
+    return np.sort(drawn).astype(np.int64)

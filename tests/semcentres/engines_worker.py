@@ -1,0 +1,75 @@
+"""What is started beside the tests of engines: `python engines_worker.py WHAT FOLDER WORD...`."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from centre_builders.errors import InputError
+from semcentres import engines, sharding
+from semcentres.cli import main
+from semcentres.engines import each_part
+
+NUM = 5
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """Begins a work that writes which process did a part, and has a fault at part 2."""
+
+    folder: Path
+    fault: str
+
+    def __call__(self) -> Callable[[int], None]:
+        return self.work
+
+    def work(self, number: int) -> None:
+        with (self.folder / f"{self.fault}{number}").open("a") as file:
+            file.write(f"{os.getpid()}\n")
+        tried = len((self.folder / f"{self.fault}{number}").read_text().splitlines())
+        if number == 2 and self.fault == "raising":
+            raise InputError("image 7 cannot be read")
+        if number == 2 and (self.fault == "dying" or tried == 1):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def by_ray(folder: Path, words: list[str]) -> int:
+    """Embed, then do parts with faults, by one local cluster."""
+    import ray
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+    code = main([*words, "engine=ray"])
+    found = {}
+    engines.RETRIES = 1  # an actor takes seconds to begin
+    for fault in ("killed", "dying", "raising"):
+        start = Faulty(folder, fault)
+        try:
+            found[fault] = str(sorted(each_part("ray", range(NUM), start(), start)))
+        except InputError as error:
+            found[fault] = str(error)
+    (folder / "found.json").write_text(json.dumps(found))
+    return code
+
+
+def by_torchrun(folder: Path, words: list[str]) -> int:
+    """Embed; the second process is killed, the first time, when it has written half of a part."""
+    write = sharding.write_part
+
+    def killed(place: Path, number: int, *rest: object) -> None:
+        (folder / f"rank{os.environ['RANK']}").open("a").write(f"{number} ")
+        if (os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"]) == ("1", "0"):
+            (place / f"part-{number:05d}.npy").write_bytes(b"half")
+            (place / f".tmp-part-{number:05d}.parquet-{os.getpid()}").write_bytes(b"half")
+            os.kill(os.getpid(), signal.SIGKILL)
+        write(place, number, *rest)
+
+    sharding.write_part = killed  # type: ignore[assignment]
+    return main([*words, "engine=torchrun"])
+
+
+if __name__ == "__main__":
+    what, place, *more = sys.argv[1:]
+    sys.exit((by_ray if what == "ray" else by_torchrun)(Path(place), more))

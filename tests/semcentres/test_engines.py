@@ -1,0 +1,121 @@
+"""Embedding by this process, by those of torchrun and by actors of Ray: the same files."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from centre_builders import OneHot, build_bank
+from centre_builders.errors import InputError
+from semcentres.cli import main
+from semcentres.settings import EmbedConfig
+from semcentres.sharding import Job, _Start
+from semcentres.weights import make_encoder, save_model
+
+WORKER = str(Path(__file__).parent / "engines_worker.py")
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
+QUIET = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+NUM = 23
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model, files of which one is no image, and their embeddings by a single process."""
+    place = tmp_path_factory.mktemp("engines")
+    bank = build_bank(OneHot(), ["cat", "dog", "zebra"])
+    bank.save(place / "run" / "centres.safetensors")
+    component = {"_target_": "semcentres.encoder.small_conv", "_partial_": True, "width": 4}
+    torch.manual_seed(0)
+    encoder = make_encoder(component, channels=1, bank=bank)
+    shape = torch.zeros(1, 1, 28, 28, dtype=torch.uint8)
+    save_model(place / "run", encoder, component=component, bank=bank, images=shape, data="none")
+    pixels = np.random.default_rng(0).integers(256, size=(NUM, 28, 28)).astype(np.uint8)
+    for number in range(NUM):
+        folder = place / "images" / ("dog" if number < 9 else "various")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[number]).save(folder / f"{number:02d}.png")
+    (place / "images" / "various" / "13.png").write_bytes(b"none")
+    assert main(words(place, "local")) == 3
+    return place
+
+
+def words(place: Path, out: str) -> list[str]:
+    """Return the words of `embed` of all files, into five parts."""
+    paths = [f"run_dir={place / 'run'}", f"images={place / 'images'}", f"out={place / out}"]
+    return ["embed", *paths, "part_rows=5"]
+
+
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, *command], env=QUIET, capture_output=True, text=True, timeout=300
+    )
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def test_torchrun_writes_the_same_bytes_though_a_process_is_killed(place: Path) -> None:
+    done = run([*TORCHRUN, WORKER, "torchrun", str(place), *words(place, "torchrun")])
+    assert "1 of 23 images cannot be read" in done.stderr, done.stderr
+    assert contents(place / "torchrun") == contents(place / "local")
+    # Each rank its own parts; the one that was killed is done again.
+    assert set((place / "rank0").read_text().split()) == {"0", "2", "4"}
+    assert (place / "rank1").read_text().split() == ["1", "1", "3"]
+
+
+def test_ray_writes_the_same_bytes_and_does_only_what_is_missing(place: Path) -> None:
+    """Two parts are there; that of a killed actor is done again, one that kills ends the work."""
+    shutil.copytree(place / "local", place / "ray")
+    for number in (0, 3, 4):
+        (place / "ray" / f"part-{number:05d}.done").unlink()
+    (place / "ray" / "part-00003.npy").write_bytes(b"half")
+    before = {path.name: path.stat().st_mtime_ns for path in (place / "ray").iterdir()}
+    done = run([WORKER, "ray", str(place), *words(place, "ray")])
+    assert done.returncode == 3, done.stderr
+    assert contents(place / "ray") == contents(place / "local")
+    after = {path.name: path.stat().st_mtime_ns for path in (place / "ray").iterdir()}
+    assert {name for name in before if after[name] == before[name]} == {
+        f"part-0000{number}.{kind}" for number in (1, 2) for kind in ("done", "npy", "parquet")
+    } | {"embeddings.json"}
+    found = json.loads((place / "found.json").read_text())
+    assert found["killed"] == "[0, 1, 2, 3, 4]"
+    tries = [(place / f"killed{number}").read_text().splitlines() for number in range(5)]
+    assert len(tries[2]) == 2
+    assert len({pid for pids in tries for pid in pids}) == 3
+    assert found["dying"].startswith("Ray has given up: ")
+    assert len((place / "dying2").read_text().splitlines()) == 2
+    assert found["raising"] == "image 7 cannot be read"
+
+
+def test_a_process_that_sees_other_files_is_refused(place: Path) -> None:
+    config = EmbedConfig(str(place / "run"), str(place / "images" / "dog"), out=str(place / "o"))
+    identity = Job.of(config).identity()
+    assert _Start(str(place), config, identity)()
+    other = EmbedConfig(str(place / "run"), str(place / "images"), out=str(place / "o"))
+    with pytest.raises(InputError, match="under the same paths"):
+        _Start(str(place), other, identity)()
+
+
+def test_the_engine_must_fit_how_processes_were_started(
+    place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words(place, "o"), "engine=torchrun"]) == 2
+    assert "torchrun --nproc-per-node=2 -m semcentres embed" in capsys.readouterr().err
+    assert main([*words(place, "o"), "engine=slurm"]) == 2
+    assert "engine=slurm: there are local, torchrun, ray" in capsys.readouterr().err
+    # One line only: torchrun's own process would be held up to end.
+    monkeypatch.setattr("faulthandler.dump_traceback_later", lambda *_, **__: None)
+    for name, value in {"TORCHELASTIC_RUN_ID": "r", "RANK": "0", "WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    for engine in ("local", "ray"):
+        assert main([*words(place, "o"), f"engine={engine}"]) == 2
+        assert f"engine={engine} is one; add engine=torchrun" in capsys.readouterr().err
+    assert not (place / "o").exists()
