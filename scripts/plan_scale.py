@@ -1,7 +1,7 @@
 """What a task beyond this machine needs: memory, traffic and time, from measured constants.
 
     python scripts/plan_scale.py [--constants docs/plan_scale.json] [--ranks 64] [--machines 8]
-    python scripts/plan_scale.py --measure --constants FILE       # of your machine; five minutes
+    python scripts/plan_scale.py --measure --constants FILE       # of your machine; two minutes
 
 Without --measure the plan is made from the constants of the file. What is modelled, and how, says
 scripts/scale/model.py; --measure also compares the model with real runs by one process and by two.
