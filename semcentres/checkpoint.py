@@ -93,7 +93,8 @@ class RunFolder:
         """Write a checkpoint whole, then remove all but the newest two."""
         target = self.checkpoints / f"step-{step:08d}"
         if self.records_file.exists():
-            sync(self.records_file)  # a resumed run begins with the records up to here
+            with writing(self.records_file):
+                sync(self.records_file)  # a resumed run begins with the records up to here
         with (
             write_folder(target, about={"step": step, **about}) as folder,
             # By a file of Python's: torch's own writer does not say that the disk is full.
