@@ -6,7 +6,7 @@
 100 labels a class and 59,000 images without; every row has equal encoder widths, views, batches,
 steps and seed, and differs by what its words say. Trains what is not trained yet (a stopped run
 goes on), attacks and certifies each run, and writes robustness.json and .md to the folder.
-About 20 minutes on one core.
+About 20 minutes on one core that has nothing else to do.
 """
 
 import json
