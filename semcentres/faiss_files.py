@@ -86,6 +86,16 @@ def silence() -> Iterator[None]:
         os.close(nowhere)
 
 
+def write_faiss(found: Faiss, path: Path) -> None:
+    """Write an index to a file.
+
+    Raises:
+        OSError: as of any file; of a disk that is full FAISS's own writer says "Success".
+    """
+    with path.open("wb") as file:
+        faiss.write_index(found, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
+
+
 def flat_rows(flat: Faiss) -> Float32[np.ndarray, "N D"]:
     """Return the rows that a flat index holds, as long as it is there.
 

@@ -17,7 +17,7 @@ from jaxtyping import Float, Float32, Int64
 from centre_builders.artefact import verify_folder, write_folder
 from centre_builders.errors import InputError, refused_unless
 from semcentres.exact_search import EXTRA, nearest, nearest_among
-from semcentres.faiss_files import flat_rows, read_faiss
+from semcentres.faiss_files import flat_rows, read_faiss, write_faiss
 from semcentres.neighbours import LONGEST, Exclusion, Neighbours, in_blocks, unit_rows
 
 # Above this size FAISS scores with BLAS, whose last bits depend on where a row stands in its
@@ -174,9 +174,7 @@ def describe() -> str:
 
 def write_index(found: faiss.Index, folder: Path, beside: Mapping[str, bytes] | None) -> None:
     """Write an index, and files beside it, into a folder that is there."""
-    with (folder / FILE_NAME).open("wb") as file:
-        # Not by its name: of a disk that is full FAISS's own writer says "Success".
-        faiss.write_index(found, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
+    write_faiss(found, folder / FILE_NAME)
     for name, content in (beside or {}).items():
         (folder / name).write_bytes(content)
 

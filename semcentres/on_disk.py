@@ -25,7 +25,7 @@ from jaxtyping import Int64
 from centre_builders.artefact import write_folder
 from centre_builders.errors import InputError
 from semcentres.approximate import SAMPLE, ApproximateIndex, Recall, tell_recall, widen
-from semcentres.faiss_files import LISTS_NAME, silence
+from semcentres.faiss_files import LISTS_NAME, silence, write_faiss
 from semcentres.faiss_kinds import POINTS_PER_LIST, SEED, Faiss, num_lists, trained_lists
 from semcentres.index import Index, write_index
 from semcentres.shards import Shards
@@ -79,7 +79,7 @@ def _merged(rows: Shards, folder: Path) -> Faiss:
             ids = np.arange(shard.first, shard.first + len(shard.index))
             block.add_with_ids(shard.index.vectors, ids)
             names.append(f"{blocks}/{number}.faiss")
-            faiss.write_index(block, names[-1])
+            write_faiss(block, Path(names[-1]))
         with silence():
             merge_ondisk(found, names, str(folder / LISTS_NAME))
     lists: Faiss = faiss.downcast_InvertedLists(found.invlists)

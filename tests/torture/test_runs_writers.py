@@ -12,14 +12,16 @@ CALLS = {
 METHODS = {"open", "write_text", "write_bytes", "savefig", "tofile", "save_pretrained"}
 KNOWN = {
     "centre_builders/artefact.py": {"open", "write_text"},  # the place itself
-    "centre_builders/embedded.py": {"np.save", "parquet.write_table"},  # into memory
+    "centre_builders/embedded.py": {"np.save"},  # into memory
+    "centre_builders/items.py": {"parquet.write_table"},  # into memory
     "semcentres/bundle.py": {"shutil.copy2"},  # in write_folder
     # The lock; records, which are appended; the state, in write_folder.
     "semcentres/checkpoint.py": {"open", "torch.save"},
     "semcentres/data/decoded.py": {"open"},  # in write_folder
     "semcentres/deployed.py": {"torch.export.save", "torch.onnx.export"},  # in bundle.py's
     "semcentres/evaluation/canvas.py": {"savefig"},  # into memory
-    "semcentres/index.py": {"faiss.write_index", "write_bytes"},  # in write_folder
+    "semcentres/faiss_files.py": {"open", "faiss.write_index"},  # in write_folder
+    "semcentres/index.py": {"write_bytes"},  # in write_folder
 }
 
 
