@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
@@ -43,8 +43,22 @@ def compose_config(verb: str, words: Sequence[str]) -> DictConfig:
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
         raise UsageError(f"{verb} needs {', '.join(f'{key}=...' for key in missing)}")
+    for key in _unknown(config):
+        raise UsageError(_wrong_key(verb, words, key))
     check_ranges(config)
     return config
+
+
+def _unknown(config: DictConfig, parent: str = "") -> list[str]:
+    """Return the keys that `+` or `++` has added beside those of a dataclass."""
+    kind, found = OmegaConf.get_type(config), []
+    for key in map(str, config):
+        full, node = f"{parent}{key}", OmegaConf.is_missing(config, key) or config[key]
+        if is_dataclass(kind) and key not in {field.name for field in fields(kind)}:
+            found.append(full)
+        elif isinstance(node, DictConfig):
+            found += _unknown(node, f"{full}.")
+    return found
 
 
 def _compose(verb: str, words: Sequence[str], *, whole: bool = False) -> DictConfig:
@@ -107,28 +121,30 @@ def _explain(verb: str, words: Sequence[str], error: Exception) -> str:
         if (config_folder() / key).is_dir() and value not in options(key):
             return f"{word}: no such {key}; there are {', '.join(options(key))}"
         if f"'{key}'" in str(error) or f"override '{key}'" in str(error):
-            return f"{word}: no key {key}{_existing(verb, words, key)}"
+            return f"{word}: {_wrong_key(verb, words, key)}"
     # What is wrong with a value is said by what Hydra's error was made from.
     whole = f"{error}\n{error.__cause__ or ''}"
     lines = [line.strip() for line in whole.splitlines() if line.strip()]
     return re.sub(r"\s+", " ", "; ".join(lines[:2]))
 
 
-def _existing(verb: str, words: Sequence[str], key: str) -> str:
-    """List the keys beside a wrong one, the nearest first."""
+def _wrong_key(verb: str, words: Sequence[str], key: str) -> str:
+    """Say what is wrong with a key, with those beside it, the nearest first."""
     good = [word for word in words if (config_folder() / word.partition("=")[0]).is_dir()]
     try:
         node = _compose(verb, good)
     except (HydraException, OmegaConfBaseException):
-        return ""
+        return f"no key {key}"
     parent, _, last = key.rpartition(".")
     place = OmegaConf.select(node, parent) if parent else node
     if not isinstance(place, DictConfig):
-        return ""
+        return f"no key {key}"
     keys = [str(k) for k in place]
+    if last in keys:
+        return f"{key} is there already: write it without '+'"
     near = get_close_matches(last, keys, n=1)
     hint = f"; did you mean {'.'.join(filter(None, (parent, near[0])))}?" if near else ""
-    return f"{hint}; {parent or verb} has {', '.join(sorted(keys))}"
+    return f"no key {key}{hint}; {parent or verb} has {', '.join(sorted(keys))}"
 
 
 def to_settings(config: DictConfig) -> Any:  # noqa: ANN401

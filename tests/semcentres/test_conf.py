@@ -55,6 +55,9 @@ def test_option_composes_and_binds(group: str, option: str) -> None:
         (["trainer.step=5"], "did you mean trainer.steps?"),
         (["objective.temprature=0.1"], "did you mean objective.temperature?"),
         (["trainer.steps=many"], "trainer.steps"),
+        (["+trainer.steps=5"], "trainer.steps is there already: write it without '+'"),
+        (["++trainer.stpes=5"], "no key trainer.stpes; did you mean trainer.steps?"),
+        (["+nonsense=1"], "no key nonsense"),
         (["seed"], "seed"),
     ],
 )
