@@ -40,18 +40,18 @@ class TrainerSettings:
     """The loop; every length is in steps."""
 
     steps: int = 2000  # of the optimiser
-    labelled_batch: int = 64
+    labelled_batch: int = 64  # labelled images a step, of all processes together
     unlabelled_batch: int = 448  # no more than there are; 0 trains on labels alone
     balanced_batches: bool = False  # every labelled batch holds the classes in equal shares
     learning_rate: float = 3e-3  # AdamW; linear warm-up, then cosine to 0
-    weight_decay: float = 1e-2
-    warmup_steps: int = 50
+    weight_decay: float = 1e-2  # of AdamW, decoupled
+    warmup_steps: int = 50  # in which the learning rate rises from 0
     ema_decay: float = 0.99  # of the averaged encoder, which is the one that is kept
     learn: str = "all"  # or last: the last layer alone, on features that stay (linear probe)
     teacher: bool = False  # the averaged encoder embeds the first view of unlabelled images
-    log_every: int = 50
+    log_every: int = 50  # steps between the records of the losses
     assignment_every: int = 0  # steps between two looks at all unlabelled images; 0: none
-    checkpoint_every: int = 500
+    checkpoint_every: int = 500  # steps between checkpoints; validation images are embedded then
     device: str = "auto"  # auto, cpu, cuda, mps
     rank_timeout: float = 300.0  # seconds that processes under torchrun wait for each other
     precision: str = "auto"  # auto is bf16-mixed where the hardware has it, else 32-true
@@ -69,7 +69,7 @@ class TrainConfig:
     objective: Any = MISSING  # component: EmbeddedBatch -> terms
     trainer: TrainerSettings = field(default_factory=TrainerSettings)
     start_from: str | None = None  # a run folder whose encoder to go on with (pretext, fine-tune)
-    seed: int = 0
+    seed: int = 0  # draws the labelled images, the split, the order, the views and the weights
     run_dir: str | None = None  # None: runs/<data>-<centres>-seed<seed>-<hash of the settings>
     restart: bool = False  # begin at step 0 and overwrite what the run folder holds
     force: list[str] = field(default_factory=list)  # go on with other: settings, bank, data
@@ -100,7 +100,7 @@ class CentresConfig:
     threshold: float = 0.95  # of the audit: cosine above which two centres are near
     audit_out: str | None = None  # JSON file to write the audit to
     report: str | None = None  # folder to write pictures of the bank to
-    seed: int = 0
+    seed: int = 0  # of centres that are drawn
 
 
 @dataclass
@@ -129,7 +129,7 @@ class RobustnessConfig:
     samples: int = 1000  # of smoothing: noisy copies an image
     alpha: float = 0.001  # of smoothing: probability that a radius is wrong
     num_views: int = 1  # above 1: what so many views of an image bring, also at l2's least radius
-    seed: int = 0
+    seed: int = 0  # of the attacks' beginnings and of the noise
 
 
 @dataclass
@@ -198,7 +198,7 @@ class CheckConfig:
     data: DataSettings = field(default_factory=DataSettings)
     centres: CentresSettings = field(default_factory=CentresSettings)
     objective: Any = MISSING  # component, as of train: its temperature must be safe
-    seed: int = 0
+    seed: int = 0  # of the split, as in train
     out: str | None = None  # JSON file to write what was found to
 
 
