@@ -100,6 +100,11 @@ def _checked(config: ExportConfig) -> Path:
     formats = (*FORMATS, SAFETENSORS)
     if config.format not in formats:
         raise UsageError(f"format={config.format}: there are {', '.join(formats)}")
+    if config.format in FORMATS and (missing := FORMATS[config.format].missing()):
+        raise InputError(
+            f"format={config.format} needs {' and '.join(missing)}:"
+            " pip install 'semcentres[export]'"
+        )
     if config.layout not in list(Layout):
         raise UsageError(f"layout={config.layout}: there are {', '.join(Layout)}")
     if config.push_to and config.format != SAFETENSORS:

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from centre_builders.errors import InputError
 from semcentres.encoder import Encoder
 from semcentres.views import plain
 
@@ -67,16 +67,20 @@ class Deployed(nn.Module):
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of file: its name, its writer from a module and an example, and its reader."""
+    """A kind of file: its name, its writer from a module and an example, reader, and packages."""
 
     file: str
     write: Callable[[Deployed, Tensor, Path], None]
     read: Callable[[Path], Runner]
+    needs: tuple[str, ...] = ()
+
+    def missing(self) -> list[str]:
+        """Return the packages that are not installed."""
+        return [name for name in self.needs if find_spec(name) is None]
 
 
 def write_onnx(deployed: Deployed, example: Tensor, path: Path) -> None:
     """Write one ONNX file, weights within it, for any number of images."""
-    _need("onnx", "onnxscript", "onnxruntime")
     program: Any = torch.onnx.export(
         deployed,
         (example,),
@@ -122,7 +126,7 @@ def read_torchscript(path: Path) -> Runner:
 
 
 FORMATS = {
-    "onnx": Format("model.onnx", write_onnx, read_onnx),
+    "onnx": Format("model.onnx", write_onnx, read_onnx, ("onnx", "onnxscript", "onnxruntime")),
     "pt2": Format("model.pt2", write_pt2, read_pt2),
     "torchscript": Format("model.pt", write_torchscript, read_torchscript),
 }
@@ -138,13 +142,3 @@ def _runner(module: nn.Module) -> Runner:
             return [output.numpy() for output in module(torch.from_numpy(images))]
 
     return run
-
-
-def _need(*packages: str) -> None:
-    from importlib.util import find_spec
-
-    missing = [name for name in packages if find_spec(name) is None]
-    if missing:
-        raise InputError(
-            f"format=onnx needs {' and '.join(missing)}: pip install 'semcentres[export]'"
-        )

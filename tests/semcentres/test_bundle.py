@@ -273,6 +273,16 @@ def test_usage(run: Path, words: list[str], said: str, tmp_path: Path) -> None:
     assert (tmp_path / "thesis.txt").read_text() == "mine"
 
 
+def test_missing_extra_is_told_before_anything_is_read(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unknown = Format("model.onnx", deployed.write_onnx, deployed.read_onnx, ("torch", "no_onnx"))
+    monkeypatch.setitem(FORMATS, "onnx", unknown)
+    monkeypatch.setattr(bundle, "load_config", None)
+    with pytest.raises(InputError, match="needs no_onnx: pip install 'semcentres"):
+        semcentres.export(f"run_dir={run}", "format=onnx")
+
+
 def test_encoder_that_cannot_be_traced_gets_one_line(run: Path, tmp_path: Path) -> None:
     class Stubborn(nn.Module):
         def forward(self, inputs: Tensor) -> Tensor:
