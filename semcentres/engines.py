@@ -4,6 +4,7 @@ A part may be done again where a process has died, so doing it twice must come t
 """
 
 import os
+import socket
 from collections.abc import Callable, Iterator
 from typing import Literal
 
@@ -81,8 +82,10 @@ def _by_ray(numbers: range, start: Callable[[], Work]) -> Iterator[int]:
         # Without an address, Ray on this machine alone, which ends with this process.
         alone = {} if address else {"_node_ip_address": "127.0.0.1"}
         try:
+            if address:
+                _reach(address)
             ray.init(include_dashboard=False, logging_level="error", log_to_driver=False, **alone)
-        except ConnectionError as error:
+        except (OSError, ValueError) as error:
             raise InputError(
                 f"no Ray cluster at RAY_ADDRESS={address}; mend the address, or unset it"
             ) from error
@@ -98,6 +101,13 @@ def _by_ray(numbers: range, start: Callable[[], Work]) -> Iterator[int]:
     finally:
         if started:
             ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Raise an OSError where nothing listens at `host:port`; Ray itself tries for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host:  # else a word such as auto
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _of_actor(error: BaseException) -> InputError:

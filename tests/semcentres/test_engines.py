@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -119,3 +120,19 @@ def test_the_engine_must_fit_how_processes_were_started(
         assert main([*words(place, "o"), f"engine={engine}"]) == 2
         assert f"engine={engine} is one; add engine=torchrun" in capsys.readouterr().err
     assert not (place / "o").exists()
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("kind", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "127.0.0.1:none"])
+def test_cluster_that_is_not_there_is_named(
+    kind: str, place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = kind.format(server.getsockname()[1])
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    assert main([*words(place, "o"), "engine=ray"]) == 3
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert (
+        told
+        == f"semcentres: no Ray cluster at RAY_ADDRESS={address}; mend the address, or unset it"
+    )
