@@ -55,7 +55,7 @@ def words(place: Path, out: str) -> list[str]:
 
 def run(command: list[str]) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, *command], env=QUIET, capture_output=True, text=True, timeout=300
+        [sys.executable, *command], env=QUIET, capture_output=True, text=True, timeout=540
     )
 
 
