@@ -19,6 +19,8 @@ from centre_builders.errors import InputError, UsageError, refused_unless
 from semcentres.ranges import check_ranges
 from semcentres.settings import SCHEMAS, TrainConfig
 
+# What Hydra and OmegaConf refuse words by; a ValueError for a number in an option's place.
+REFUSED = (HydraException, OmegaConfBaseException, ValueError)
 MOST_BYTES = 16 << 20  # of a run's configuration, which may hold a hierarchy of the classes
 
 
@@ -38,7 +40,7 @@ def compose_config(verb: str, words: Sequence[str]) -> DictConfig:
     try:
         config = _compose(verb, words)
         OmegaConf.resolve(config)
-    except (HydraException, OmegaConfBaseException) as error:
+    except REFUSED as error:
         raise UsageError(_explain(verb, words, error)) from error
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
@@ -82,7 +84,7 @@ def sweep_words(verb: str, words: Sequence[str]) -> dict[str, str]:
     """
     try:
         params = _compose(verb, words, whole=True).hydra.sweeper.params
-    except (HydraException, OmegaConfBaseException) as error:
+    except REFUSED as error:
         raise UsageError(_explain(verb, words, error)) from error
     return {str(key): str(choices) for key, choices in (params or {}).items()}
 
@@ -119,6 +121,8 @@ def _explain(verb: str, words: Sequence[str], error: Exception) -> str:
         if key in lists and not value.startswith("[") and value != "null":
             return f"{word}: this is a list; write '{key}=[{value}]'"
         if (config_folder() / key).is_dir() and value not in options(key):
+            if key not in _compose(verb, [], whole=True).hydra.runtime.choices:
+                return f"{word}: {_wrong_key(verb, words, key)}"
             return f"{word}: no such {key}; there are {', '.join(options(key))}"
         if f"'{key}'" in str(error) or f"override '{key}'" in str(error):
             return f"{word}: {_wrong_key(verb, words, key)}"
@@ -130,10 +134,11 @@ def _explain(verb: str, words: Sequence[str], error: Exception) -> str:
 
 def _wrong_key(verb: str, words: Sequence[str], key: str) -> str:
     """Say what is wrong with a key, with those beside it, the nearest first."""
-    good = [word for word in words if (config_folder() / word.partition("=")[0]).is_dir()]
+    keys_of = [(word.partition("=")[0], word) for word in words]
+    good = [word for k, word in keys_of if k != key and (config_folder() / k).is_dir()]
     try:
         node = _compose(verb, good)
-    except (HydraException, OmegaConfBaseException):
+    except REFUSED:
         return f"no key {key}"
     parent, _, last = key.rpartition(".")
     place = OmegaConf.select(node, parent) if parent else node

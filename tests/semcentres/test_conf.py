@@ -52,6 +52,7 @@ def test_option_composes_and_binds(group: str, option: str) -> None:
     [
         (["centres=glove"], "one_hot, own_hierarchy"),
         (["nonsense=1"], "trainer, views"),
+        (["views=3"], "views=3: no such views; there are emoji, fashion"),
         (["trainer.step=5"], "did you mean trainer.steps?"),
         (["objective.temprature=0.1"], "did you mean objective.temperature?"),
         (["trainer.steps=many"], "trainer.steps"),
@@ -66,6 +67,12 @@ def test_wrong_word_says_what_exists(words: list[str], said: str) -> None:
         compose_settings("train", words)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_a_group_of_another_verb_is_a_wrong_key() -> None:
+    for word in ("views=3", "views=two"):
+        with pytest.raises(UsageError, match=f"{word}: no key views; did you mean num_views"):
+            compose_settings("predict", ["run_dir=r", "images=i", word])
 
 
 FORBIDDEN = [
