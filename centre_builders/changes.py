@@ -43,7 +43,8 @@ def add(
         InputError: a name is there already, the builder cannot place it, or the files that the
             bank was built from have changed.
     """
-    names = check_names((*bank.names, *names))[len(bank.names) :]
+    names = check_names(names)
+    check_names((*bank.names, *names))
     told = descriptions or {}
     check_descriptions(told, names)
     vectors, texts = place(bank, names, told, builder)
@@ -120,7 +121,7 @@ def retire(bank: CentreBank, names: Sequence[str]) -> CentreBank:
     Raises:
         InputError: a name is not there, or none would be left.
     """
-    gone = set(bank.rows_of(names))
+    gone = set(bank.rows_of(check_names(names)))
     rows = [row for row in range(len(bank.names)) if row not in gone]
     if not rows:
         raise InputError("retiring all classes leaves no centre; keep one at least")

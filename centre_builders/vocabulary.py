@@ -76,6 +76,8 @@ def check_names(names: Iterable[object]) -> tuple[str, ...]:
         InputError: no names, one that is not text, is empty, has control characters, or is given
             twice; the message names it.
     """
+    if isinstance(names, str):  # its letters would be taken for names
+        raise InputError(f"class names are a list; write [{names!r}]")
     checked: list[str] = []
     seen: dict[str, str] = {}
     for number, name in enumerate(names):

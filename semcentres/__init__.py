@@ -5,7 +5,7 @@ The verbs of the command in Python, with the same words:
     import semcentres
     run, results = semcentres.train("centres=word2vec", "data=fashion_mnist")
     model = semcentres.load(run.path)
-    model.predict(images).names
+    model.predict(["a.jpg", "b.jpg"]).names
 """
 
 from typing import TYPE_CHECKING, Any

@@ -56,7 +56,7 @@ USE = """\
 import semcentres
 
 model = semcentres.load("{path}")
-found = model.predict(images)  # uint8 tensor [N {channels} H W]
+found = model.predict(images)  # files, PIL images, or uint8 [N {channels} H W]
 found.names, found.confidences, found.known
 model.embed(images)    # -> float32 [N {dimension}]
 ```

@@ -25,6 +25,7 @@ from semcentres.encoder import Encoder
 from semcentres.hub import locate
 from semcentres.multi_view import Average, score_views
 from semcentres.prediction import UNCALIBRATED, Calibration, Predictions
+from semcentres.queries import Picture, Pictures, as_tensor, query_vectors
 from semcentres.randomness import generator
 from semcentres.views import RandomView
 from semcentres.weights import (
@@ -98,29 +99,36 @@ class Model:
         known = self.about.get("calibration")
         return UNCALIBRATED if known is None else Calibration(**known)
 
-    def embed(self, images: Tensor, rows: Tensor | None = None) -> np.ndarray:
-        """Return unit embeddings [N D] of uint8 images [N C H W], or of some rows of them.
+    def embed(self, images: Pictures, rows: Tensor | None = None) -> np.ndarray:
+        """Return unit embeddings [N D] of images, or of some rows of them.
+
+        Args:
+            images: uint8 [N C H W], or floats [N F] for plain vectors; or files or PIL images, one
+                or a list, which are read as in training.
+            rows: which; None takes all.
 
         Raises:
-            InputError: the images are of another kind than those that the model was trained on.
+            InputError: the images are of another kind than those that the model was trained on,
+                or a file is no readable image.
         """
+        images = as_tensor(images, self.about)
         channels, vectors = self.about["channels"], not self.about.get("size")
         # Floats would be taken as they are, and nobody would see that they are 0 to 255.
         fit = images.dtype == torch.uint8 and images.ndim == 4 or vectors and images.ndim == 2
         if not fit or images.shape[1] != channels:
             raise InputError(
                 f"the images are {images.dtype} {tuple(images.shape)}; wanted uint8"
-                f" [N {channels} H W], as semcentres.data.stored.decode reads them"
+                f" [N {channels} H W], or files or PIL images"
             )
         return embed(self.encoder, images, rows=rows)
 
     def predict(
-        self, images: Tensor, *, views: int = 1, average: str = Average.EMBEDDING
+        self, images: Pictures, *, views: int = 1, average: str = Average.EMBEDDING
     ) -> Predictions:
         """Return each image's class, confidence, runner-up and verdict; see `multi_view`.
 
         Args:
-            images: uint8 [N C H W], or floats [N F] for plain vectors.
+            images: as of `embed`.
             views: that are averaged, from 1: the plain image, then moved as in training, all
                 images alike. An image whose class is certain before has fewer.
             average: what is averaged: embedding, distance or probability. Temperature and
@@ -128,8 +136,9 @@ class Model:
 
         Raises:
             UsageError: `views` or `average` is out of range.
-            InputError: more views are asked of a model that was stored without one.
+            InputError: as of `embed`; more views are asked of a model that was stored without one.
         """
+        images = as_tensor(images, self.about)
         centres = torch.from_numpy(self.bank.vectors)
         scores = [
             score_views(
@@ -223,21 +232,22 @@ class Model:
         return Collection.load(self.folder / "index")
 
     def search(
-        self, query: "str | Path | Tensor", k: int = 12, among: "Collection | None" = None
+        self,
+        query: str | Picture | Tensor | np.ndarray,
+        k: int = 12,
+        among: "Collection | None" = None,
     ) -> "Hits":
         """Return the k images nearest to a query.
 
         Args:
             query: a class name or free text (see `centre_builders.free_text.text_vector`), the
-                path of an image file, or uint8 images [C H W] or [Q C H W].
+                `Path` of an image file, a PIL image, or uint8 images [C H W] or [Q C H W].
             k: from 1.
             among: what is searched; None takes the run's own training images.
 
         Raises:
             InputError: the query cannot be placed, or another model has embedded the images.
         """
-        from semcentres.queries import query_vectors
-
         searched = self.collection if among is None else among
         searched.check_model(self.fingerprint)
         vectors = query_vectors(query, bank=self.bank, embed=self.embed, about=self.about)

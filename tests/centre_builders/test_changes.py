@@ -87,6 +87,17 @@ def test_names_that_are_there_are_refused() -> None:
         add(build_bank(OneHot(), ANIMALS, dimension=9), ["Cat"])
 
 
+def test_one_text_is_no_list_of_names() -> None:
+    bank = build_bank(OneHot(), ANIMALS, dimension=9)
+    for change in (
+        lambda: add(bank, "ox"),
+        lambda: retire(bank, "ox"),
+        lambda: build_bank(OneHot(), "ox"),
+    ):
+        with pytest.raises(InputError, match=r"a list; write \['ox'\]"):
+            change()
+
+
 def test_changed_vectors_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "v.csv"
     path.write_text("a,1,0\nb,0,1\nc,1,1\n")

@@ -23,6 +23,7 @@ from semcentres.measure_calibration import by_calibration
 from semcentres.model import Model
 from semcentres.predicting import COLUMNS
 from semcentres.prediction import UNCALIBRATED
+from semcentres.queries import Pictures
 from semcentres.recipe import make_source, make_split
 from semcentres.rows import to_csv
 from semcentres.weights import WEIGHTS
@@ -310,6 +311,35 @@ def test_reads_batches_in_order(pictures: Path) -> None:
     assert [len(good) + len(bad) for good, _, bad in parts] == [4, 4, 1]
     assert [p.name for good, _, _ in parts for p in good] == [f"{i}.png" for i in range(7)]
     assert sum(len(images) for _, images, _ in parts) == 7
+
+
+def test_takes_files_and_pil_images(model: Model, source: Source, pictures: Path) -> None:
+    wanted = model.embed(source.test.images[:7])
+    paths = [pictures / f"{row}.png" for row in range(7)]
+    opened = [Image.open(path) for path in paths]
+    for given in (paths, [str(path) for path in paths], opened, source.test.images[:7].numpy()):
+        np.testing.assert_array_equal(model.embed(given), wanted)
+    assert model.predict(paths).names == model.predict(source.test.images[:7]).names
+    np.testing.assert_array_equal(model.embed(paths[2]), model.embed(source.test.images[2:3]))
+    np.testing.assert_array_equal(model.search(opened[1]).rows, model.search(paths[1]).rows)
+    turned = Image.fromarray(source.test.images[0, 0].numpy().T[:, ::-1].copy())
+    turned.getexif()[0x0112] = 8  # to be turned back by 90 degrees
+    np.testing.assert_allclose(model.embed([turned]), wanted[:1], atol=1e-6)
+    assert turned.getexif()[0x0112] == 8
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        ([], "there are no images"),
+        (["none.png"], "none.png is not a readable image"),
+        (Image.new("F", (28, 28)), "mode F"),
+    ],
+)
+def test_says_which_image_it_cannot_take(model: Model, images: Pictures, said: str) -> None:
+    for ask in (model.embed, model.predict):
+        with pytest.raises(InputError, match=said):
+            ask(images)
 
 
 @pytest.mark.parametrize(
