@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from centre_builders.errors import NumericError
+from semcentres.shared_weights import own
 
 IN_A_ROW = 5  # skipped steps after which a run stops
 
@@ -44,7 +45,8 @@ class FiniteGuard:
     def judge(self, loss: Tensor, step: int) -> None:
         """Let the optimiser skip this step, after the backward pass, if it is not finite."""
         weights = (weight for group in self.optimiser.param_groups for weight in group["params"])
-        gradients = [weight.grad for weight in weights if weight.grad is not None]
+        gradients = [own(weight.grad) for weight in weights if weight.grad is not None]
+        gradients = [gradient for gradient in gradients if gradient.numel()]
         largest = torch.nn.utils.get_total_norm(gradients, norm_type=math.inf)
         # Squared, as the optimiser's second moment will have it.
         bad = ~(largest.square().isfinite() & loss.isfinite())
@@ -94,7 +96,7 @@ def likely_cause(
     """
     remedy = "lower trainer.learning_rate or set trainer.precision=32-true"
     for name, weight in encoder.named_parameters():
-        if not weight.isfinite().all():
+        if not own(weight).isfinite().all():
             return f"weight {name}; {remedy}"
     images = [id_ for id_, of in views.items() if not all(view.isfinite().all() for view in of)]
     if images:
@@ -104,7 +106,7 @@ def likely_cause(
     if spoilt:
         return f"{', '.join(spoilt)} of the objective, {batch}; {remedy}"
     for name, weight in encoder.named_parameters():
-        if weight.grad is not None and not weight.grad.isfinite().all():
+        if weight.grad is not None and not own(weight.grad).isfinite().all():
             return f"the gradient of {name}, {batch}; {remedy}"
     return f"nothing that is found again {batch}; {remedy}"
 

@@ -8,10 +8,12 @@ from typing import Any, cast
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.strategies.ddp import DDPStrategy
+from lightning_fabric.strategies.model_parallel import ModelParallelStrategy
 
 from centre_builders.errors import UsageError
 from semcentres.ranks import launched
 from semcentres.settings import TrainerSettings
+from semcentres.shared_weights import share_weights
 
 # Its own news (precision, processes) would stand between the lines of a run.
 for name in ("rank_zero", "distributed"):
@@ -38,7 +40,11 @@ def make_fabric(settings: TrainerSettings) -> Fabric:
             f" --nproc-per-node={gpus}, or set trainer.device=cpu"
         )
     wait = timedelta(seconds=settings.rank_timeout)
-    strategy = DDPStrategy(timeout=wait) if count > 1 else "auto"
+    strategy: Any = DDPStrategy(timeout=wait) if count > 1 else "auto"
+    if settings.shard and count > 1:
+        strategy = ModelParallelStrategy(
+            share_weights, data_parallel_size=count, tensor_parallel_size=1, timeout=wait
+        )
     fabric = Fabric(
         accelerator=settings.device,
         devices=here,

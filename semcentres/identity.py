@@ -18,7 +18,7 @@ log = logging.getLogger(__name__)
 # What may differ between a run and its resumption.
 INCIDENTAL = (
     "run_dir", "restart", "force", "force_temperature", "max_time", "split", "index",
-    "index_recall", "trainer.rank_timeout",
+    "index_recall", "trainer.rank_timeout", "trainer.shard",
 )  # fmt: skip
 FORCEABLE = ("settings", "bank", "data")
 

@@ -53,6 +53,9 @@ class TrainerSettings:
     assignment_every: int = 0  # steps between two looks at all unlabelled images; 0: none
     checkpoint_every: int = 500  # steps between checkpoints; validation images are embedded then
     device: str = "auto"  # auto, cpu, cuda, mps
+    shard: bool = (
+        False  # FSDP: processes share weights, gradients and moments; the average is whole
+    )
     rank_timeout: float = 300.0  # seconds that processes under torchrun wait for each other
     precision: str = "auto"  # auto is bf16-mixed where the hardware has it, else 32-true
     compile: bool = False  # torch.compile the encoder; half a minute, and no gain on a small one

@@ -9,7 +9,7 @@ import math
 import time
 from collections.abc import Callable, Collection, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +33,7 @@ from semcentres.randomness import generator
 from semcentres.ranks import join
 from semcentres.schedule import learning_rate_factor, moving_average
 from semcentres.settings import TrainerSettings
+from semcentres.shared_weights import Whole, restore, whole
 from semcentres.task import Task
 from semcentres.watch import AssignmentWatch
 
@@ -67,20 +68,27 @@ class Trainer:
         if self.ranks.count > 1:
             # After the copy that is kept: the averaged encoder has layers for one process.
             join_norms(encoder, device)
-        learnt = [weight for weight in encoder.parameters() if weight.requires_grad]
-        if isinstance(self.objective, nn.Module):
-            self.ranks.take_from_first(self.objective)
-            learnt += self.objective.parameters()
-        optimiser = torch.optim.AdamW(
-            learnt, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
-        )
-        rate = partial(learning_rate_factor, num_steps=settings.steps, warmup=settings.warmup_steps)
-        self.scheduler = LambdaLR(optimiser, rate)
-        self.watch, self.stopwatch = AssignmentWatch(), Stopwatch()
         self.raw_encoder = encoder
         if settings.compile:
             encoder.compile()
-        wrapped, self.optimiser = self.fabric.setup(encoder, optimiser)
+        self.ranks.take_from_first(encoder)
+        wrapped = self.fabric.setup_module(encoder)
+        learnt, more = [weight for weight in encoder.parameters() if weight.requires_grad], []
+        if isinstance(self.objective, nn.Module):
+            self.ranks.take_from_first(self.objective)
+            more = list(self.objective.parameters())
+        # Weights that are shared and others cannot be of one group.
+        groups = [learnt, more] if settings.shard else [learnt + more]
+        optimiser = torch.optim.AdamW(
+            [{"params": group} for group in groups if group],
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=True,
+        )
+        self.optimiser: Any = self.fabric.setup_optimizers(optimiser)
+        rate = partial(learning_rate_factor, num_steps=settings.steps, warmup=settings.warmup_steps)
+        self.scheduler = LambdaLR(optimiser, rate)
+        self.watch, self.stopwatch = AssignmentWatch(), Stopwatch()
         teacher = self.teacher if settings.teacher else None
         self.batches = Batches(
             self.task, wrapped, encoder, teacher, self.objective, self.fabric, self.ranks
@@ -168,7 +176,7 @@ class Trainer:
         self.guard.judge(terms["loss"], step)
         self.optimiser.step()
         self.scheduler.step()
-        self.teacher.update_parameters(self.raw_encoder)
+        self.teacher.update_parameters(cast(nn.Module, Whole(self.raw_encoder)))
         return terms
 
     def _descend(self, step: int) -> dict[str, Tensor]:
@@ -236,7 +244,7 @@ class Trainer:
         step, state = found
         try:
             for name, part in self._parts().items():
-                part.load_state_dict(state[name])
+                restore(part, state[name])
         except (KeyError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"the checkpoint of step {step} in {run.path} does not fit this encoder, objective"
@@ -260,7 +268,7 @@ class Trainer:
         return parts
 
     def _state(self) -> dict[str, Any]:
-        return {name: part.state_dict() for name, part in self._parts().items()}
+        return {name: whole(part.state_dict()) for name, part in self._parts().items()}
 
     def _record(self, step: int, terms: Mapping[str, Tensor]) -> Record:
         """Return the terms as numbers; this is where the host waits for the device."""

@@ -28,6 +28,7 @@ from semcentres.objectives.cross_entropy import CrossEntropy
 from semcentres.objectives.pcl import ProtoNCE
 from semcentres.ranks import launched
 from semcentres.settings import TrainerSettings
+from semcentres.shared_weights import own, whole
 from semcentres.softmin import softmin
 from semcentres.task import Task
 from semcentres.trainer import Trainer
@@ -67,7 +68,7 @@ def weights(trainer: Trainer) -> dict[str, Tensor]:
     if isinstance(trainer.objective, nn.Module):
         parts["objective"] = trainer.objective
     states = ((k, m.state_dict()) for k, m in parts.items())
-    return {f"{k}.{n}": v for k, s in states for n, v in s.items() if isinstance(v, Tensor)}
+    return {f"{k}.{n}": whole(v) for k, s in states for n, v in s.items() if isinstance(v, Tensor)}
 
 
 def objectives() -> dict[str, tuple[Objective, TrainerSettings]]:
@@ -85,8 +86,10 @@ class Kill(Exception):
     """Ends a run as abruptly as an exception can."""
 
 
-def interrupted(folder: Path, settings: TrainerSettings, stop: int) -> Trainer:
-    """Die before a step, then begin again and finish."""
+def interrupted(
+    folder: Path, settings: TrainerSettings, stop: int, then: TrainerSettings | None = None
+) -> Trainer:
+    """Die before a step, then begin again, with other settings if there are any, and finish."""
     trainer = make_trainer(settings, ClusterEnergy(), dropout=0.2)
     go_on = trainer.step
 
@@ -100,7 +103,7 @@ def interrupted(folder: Path, settings: TrainerSettings, stop: int) -> Trainer:
         trainer.fit(RunFolder(folder), about=ABOUT)
     except Kill:
         trainer.ranks.wait()  # the checkpoint is the first's to write
-    again = make_trainer(settings, ClusterEnergy(), dropout=0.2)
+    again = make_trainer(then or settings, ClusterEnergy(), dropout=0.2)
     again.fit(RunFolder(folder), about=ABOUT)
     return again
 
@@ -130,7 +133,11 @@ def mathematics(folder: Path) -> None:
     rank, count = launched()
     found: dict[str, object] = {}
     with together(SETTINGS):
-        for name, (objective, settings) in objectives().items():
+        trained = objectives()
+        if count > 1:
+            for name, (objective, settings) in objectives().items():
+                trained[f"{name}, shared"] = (objective, replace(settings, shard=True))
+        for name, (objective, settings) in trained.items():
             run = RunFolder(folder / f"{name}{count}")
             trainer = make_trainer(settings, objective)
             trainer.fit(run, about=ABOUT)
@@ -145,10 +152,21 @@ def mathematics(folder: Path) -> None:
         found["embedded"] = {"rows": torch.tensor(rows), "few": torch.tensor(few)}
         if count > 1:
             settings = replace(SETTINGS, teacher=True)
-            whole = make_trainer(settings, ClusterEnergy(), dropout=0.2)
-            whole.fit(RunFolder(folder / "whole"), about=ABOUT)
-            found["whole"] = weights(whole)
-            found["resumed"] = weights(interrupted(folder / "resumed", settings, stop=5))
+            for name, kind in (("", settings), (", shared", replace(settings, shard=True))):
+                at_once = make_trainer(kind, ClusterEnergy(), dropout=0.2)
+                at_once.fit(RunFolder(folder / f"whole{name}"), about=ABOUT)
+                found[f"whole{name}"] = weights(at_once)
+                again = interrupted(folder / f"resumed{name}", kind, stop=5)
+                found[f"resumed{name}"] = weights(again)
+            held = [own(weight).numel() for weight in again.raw_encoder.parameters()]
+            moments = again.optimiser.state_dict()["state"]
+            held += [own(m["exp_avg"]).numel() for m in moments.values()]
+            found["held"] = sum(held)
+            found["all"] = 2 * sum(weight.numel() for weight in again.raw_encoder.parameters())
+            for name, then in (("alone", settings), ("shared", replace(settings, shard=True))):
+                first = replace(settings, shard=name == "alone")
+                again = interrupted(folder / f"then {name}", first, stop=5, then=then)
+                found[f"then {name}"] = weights(again)
             try:
                 make_trainer(settings, ClusterEnergy()).fit(
                     RunFolder(folder / "uneven"), about={**ABOUT, "data": f"d{rank}"}

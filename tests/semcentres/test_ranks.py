@@ -16,6 +16,7 @@ from semcentres.ranks import Ranks
 
 WORKER = Path(__file__).parent / "ranks_worker.py"
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+TWO = ("first", "second")
 QUIET = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
@@ -31,10 +32,11 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     return {who: torch.load(folder / name) for who, name in names.items()}
 
 
+@pytest.mark.parametrize("weights", ["", ", shared"])
 @pytest.mark.parametrize("name", ["energy", "clusters", "head"])
-def test_two_ranks_train_as_one(found: dict[str, Any], name: str) -> None:
+def test_two_ranks_train_as_one(found: dict[str, Any], name: str, weights: str) -> None:
     """With a teacher, batch norm, erased and noisy views, clusters, a head, unequal shares."""
-    one, first, second = (found[who][name] for who in ("one", "first", "second"))
+    one, first, second = found["one"][name], *(found[who][name + weights] for who in TWO)
     for key, wanted in one["weights"].items():
         # AdamW divides by the gradient's size, which lets rounding grow where that is near 0.
         torch.testing.assert_close(first["weights"][key], wanted, rtol=2e-3, atol=2e-4, msg=key)
@@ -71,11 +73,24 @@ def test_images_are_embedded_together_to_the_bit(found: dict[str, Any]) -> None:
             assert torch.equal(rows, found["one"]["embedded"][name])
 
 
-def test_resumed_run_of_two_ranks_ends_bitwise_equal(found: dict[str, Any]) -> None:
+@pytest.mark.parametrize("weights", ["", ", shared"])
+def test_resumed_run_of_two_ranks_ends_bitwise_equal(found: dict[str, Any], weights: str) -> None:
     """With dropout and a teacher, killed between two checkpoints."""
-    for who in ("first", "second"):
+    for who in TWO:
+        for key, wanted in found["first"][f"whole{weights}"].items():
+            assert torch.equal(found[who][f"resumed{weights}"][key], wanted), key
+
+
+def test_shared_weights_are_halved_and_whole_in_checkpoints(found: dict[str, Any]) -> None:
+    """A run with shared weights goes on without, and the other way round."""
+    assert sum(found[who]["held"] for who in TWO) == found["first"]["all"]
+    assert all(found[who]["held"] < 0.7 * found["first"]["all"] for who in TWO)
+    for who in TWO:
         for key, wanted in found["first"]["whole"].items():
-            assert torch.equal(found[who]["resumed"][key], wanted), key
+            for then in ("then alone", "then shared"):
+                torch.testing.assert_close(
+                    found[who][then][key], wanted, rtol=2e-3, atol=2e-4, msg=f"{then}: {key}"
+                )
 
 
 def test_ranks_with_other_data_are_refused(found: dict[str, Any]) -> None:
