@@ -138,7 +138,9 @@ def _run(verb: str, words: list[str]) -> None:
         raise UsageError(f"no verb {verb!r}; there are {known}, compare, doctor")
     if {"-h", "--help"} & set(words):
         # A comparison takes the words of train.
-        show.verb_help("train" if verb == "compare" else verb)
+        from semcentres.keys import help_of
+
+        sys.stdout.write(help_of("train" if verb == "compare" else verb))
     elif verb == "compare":
         from semcentres.comparing import compare
 

@@ -100,6 +100,12 @@ def register_schemas() -> None:
         ConfigStore.instance().store(name=f"schema_{verb}", node=schema)
 
 
+def used_groups(verb: str) -> list[str]:
+    """Return the groups that a verb has options of."""
+    chosen = map(str, _compose(verb, [], whole=True).hydra.runtime.choices)
+    return sorted(group for group in chosen if not group.startswith("hydra/"))
+
+
 def options(group: str) -> list[str]:
     """Return the names of a group's YAML files."""
     return sorted(path.stem for path in (config_folder() / group).glob("*.yaml"))
@@ -121,7 +127,7 @@ def _explain(verb: str, words: Sequence[str], error: Exception) -> str:
         if key in lists and not value.startswith("[") and value != "null":
             return f"{word}: this is a list; write '{key}=[{value}]'"
         if (config_folder() / key).is_dir() and value not in options(key):
-            if key not in _compose(verb, [], whole=True).hydra.runtime.choices:
+            if key not in used_groups(verb):
                 return f"{word}: {_wrong_key(verb, words, key)}"
             return f"{word}: no such {key}; there are {', '.join(options(key))}"
         if f"'{key}'" in str(error) or f"override '{key}'" in str(error):

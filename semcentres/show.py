@@ -222,21 +222,6 @@ def doctor() -> None:
         sys.stdout.write(f"{name:<14}{text}\n")
 
 
-def verb_help(verb: str) -> None:
-    """Print a verb's groups, their options, and all its keys with their values."""
-    from omegaconf import OmegaConf
-
-    from semcentres.compose import config_folder, defaults, options
-
-    groups = sorted(p.name for p in config_folder().iterdir() if p.is_dir())
-    config = defaults(verb)
-    sys.stdout.write(f"semcentres {verb} key=value ...\n\ngroups (group=option):\n")
-    for group in groups:
-        if group in config or (group == "experiment" and verb == "train"):
-            sys.stdout.write(f"  {group}: {', '.join(options(group))}\n")
-    sys.stdout.write(f"\nkeys and their values:\n{OmegaConf.to_yaml(config)}")
-
-
 def _version(name: str) -> str:
     try:
         return version(name)

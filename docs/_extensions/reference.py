@@ -3,7 +3,6 @@
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import yaml
 from docutils import nodes
@@ -12,8 +11,8 @@ from sphinx.util.docutils import SphinxDirective
 
 from semcentres import settings
 from semcentres.compose import config_folder, options
+from semcentres.keys import SOURCE, fields, meaning
 
-SOURCE = Path(settings.__file__)
 VERBS = {schema.__name__: verb for verb, schema in settings.SCHEMAS.items()}
 
 
@@ -77,11 +76,6 @@ def groups_of(verb: str) -> list[str]:
     return [f"{group.removeprefix('optional ')}={option or '…'}" for group, option in pairs]
 
 
-def fields(node: ast.ClassDef) -> Iterator[ast.AnnAssign]:
-    """Yield a dataclass's fields in their order."""
-    yield from (field for field in node.body if isinstance(field, ast.AnnAssign))
-
-
 def row(field: ast.AnnAssign, lines: list[str]) -> str:
     """Return a field's row of the table."""
     key, kind = ast.unparse(field.target), ast.unparse(field.annotation)
@@ -90,12 +84,6 @@ def row(field: ast.AnnAssign, lines: list[str]) -> str:
     default = ast.unparse(field.value) if field.value else "MISSING"
     shown = "needed" if default == "MISSING" else f"`{default}`"
     return f"| `{key}` | `{escape(kind)}` | {escape(shown)} | {escape(meaning(lines))} |"
-
-
-def meaning(lines: list[str]) -> str:
-    """Return the comment of a field, which is on one of its lines."""
-    found = [match[1] for line in lines if (match := re.search(r"  # (.*)$", line))]
-    return " ".join(found)
 
 
 def escape(text: str) -> str:

@@ -1,8 +1,10 @@
 """The command from outside: its help, its verbs, and one line for every mistake."""
 
+import dataclasses
 import inspect
 import json
 import pkgutil
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +12,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
+from omegaconf import OmegaConf
 
 import semcentres
 from centre_builders.bank import CentreBank
 from centre_builders.embedded import read_embedded
 from semcentres.cli import main
+from semcentres.compose import defaults
 from semcentres.model import Model
+from semcentres.settings import SCHEMAS
 
 SMALL = [
     "data=mnist_5k", "encoder.width=4", "trainer.steps=40", "trainer.learning_rate=0.02",
@@ -51,6 +57,19 @@ def test_help_answers_at_once() -> None:
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.endswith("[]\n")
     assert "semcentres train" in out.stdout
+
+
+@pytest.mark.parametrize("verb", SCHEMAS)
+def test_help_of_a_verb_is_its_configuration_with_meanings(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*(["data"] if verb == "check" else []), verb, "--help"]) == 0
+    head, _, keys = capsys.readouterr().out.partition("keys and their values:\n")
+    assert yaml.safe_load(keys) == OmegaConf.to_container(defaults(verb))
+    for field in dataclasses.fields(SCHEMAS[verb]):
+        if not dataclasses.is_dataclass(field.type):
+            assert re.search(rf"^{field.name}:.*  # \S", keys, re.MULTILINE), field.name
+    assert ("  method: " in head) == (verb == "train")
 
 
 def test_run_folder_holds_everything(run_dir: Path) -> None:
