@@ -262,7 +262,7 @@ def test_scores_over_views_are_those_of_predict_and_have_its_gradient(run_dir: P
     point = (0.1 + 0.8 * inputs[:1]).requires_grad_()
     (slope,) = torch.autograd.grad(scores(point)[0, 0], point)
     step = torch.zeros_like(inputs[:1])
-    step[..., 10:18, 10:18] = 0.01
+    step[..., 10:18, 10:18] = 0.001  # few of the encoder's kinks are within it
     change = (scores(point + step) - scores(point - step))[0, 0] / 2
     assert float(change.detach()) == pytest.approx(float((slope * step).sum()), rel=0.05)
 
