@@ -11,6 +11,7 @@ Dimensions: N images, n of a part, D embedding width.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,10 +59,12 @@ def write_part(
     done = _done(folder, number)
     # A part that is written anew is not there until it is whole.
     done.unlink(missing_ok=True)
-    rows, table = _files(folder, number)
-    write_file(rows, buffer.getbuffer())
-    write_file(table, items_bytes(items))
-    files = {path.name: describe_file(path) for path in (rows, table)}
+    contents = (buffer.getvalue(), items_bytes(items))
+    files = {}
+    for path, content in zip(_files(folder, number), contents, strict=True):
+        write_file(path, content)
+        # Of what was meant, not of what is there: another process may have written there too.
+        files[path.name] = {"sha256": sha256(content).hexdigest(), "size": len(content)}
     write_json(done, sealed({"about": dict(about), "files": files}))
 
 

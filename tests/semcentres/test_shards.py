@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from centre_builders import embedded
 from centre_builders.artefact import write_folder
 from centre_builders.embedded import complete, open_parts, read_embedded, write_part
 from centre_builders.errors import CorruptArtefact, InputError
@@ -56,6 +57,24 @@ def embeddings(tmp_path_factory: pytest.TempPathFactory) -> Path:
         write_part(folder, number, rows[start:end], items, {"model": "m", "rows": end - start})
     complete(folder, {"model": "m"}, len(PARTS) - 1)
     return folder
+
+
+def test_rows_of_another_process_in_a_part_are_noticed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two jobs into one folder: the other's rows come between this one's rows and its `.done`."""
+    items = make_items(np.arange(4), [None] * 4, ["cat"] * 4)
+    write = embedded.write_file
+
+    def overtaken(path: Path, *parts: bytes) -> None:
+        write(path, *parts)
+        if path.suffix == ".npy":
+            np.save(path, drawn(4)[::-1])
+
+    monkeypatch.setattr(embedded, "write_file", overtaken)
+    write_part(tmp_path, 0, drawn(4), items, {"model": "m", "rows": 4})
+    with pytest.raises(CorruptArtefact, match="embed it again"):
+        embedded.read_done(tmp_path, 0)
 
 
 @pytest.mark.parametrize("k", [1, 9, 130, 2000])
