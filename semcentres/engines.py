@@ -92,7 +92,7 @@ def _by_ray(numbers: range, start: Callable[[], Work]) -> Iterator[int]:
     try:
         there = ray.cluster_resources()
         unit = "GPU" if there.get("GPU") else "CPU"
-        each = {f"num_{unit.lower()}s": 1, "max_restarts": -1, "max_task_retries": RETRIES}
+        each = {f"num_{unit.lower()}s": 1, "max_restarts": RETRIES, "max_task_retries": RETRIES}
         actor = ray.remote(**each)(_Actor)
         actors = [actor.remote(start) for _ in range(min(len(numbers), int(there[unit])))]
         yield from ActorPool(actors).map_unordered(lambda one, n: one.do.remote(n), list(numbers))

@@ -37,9 +37,7 @@ CHOICES = {
     "split": ("train", "test", "validation"),
     "trainer.learn": ("all", "last"),
     "trainer.device": ("auto", "cpu", "cuda", "gpu", "mps"),
-    "trainer.precision": (
-        "auto", "32-true", "bf16-mixed", "16-mixed", "bf16-true", "16-true", "64-true",
-    ),
+    "trainer.precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
 }  # fmt: skip
 
 

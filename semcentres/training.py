@@ -94,22 +94,25 @@ def _lead(
     objective = _objective(config)
     run = RunFolder(Path(config.run_dir or default_run_dir(config, found.name)))
     with run.lock():
-        if config.restart:
-            run.clear()
-        check_same_config(run.path, config)
-        found = in_run_order(run.path, found)
+        if not config.restart:
+            check_same_config(run.path, config)
+            found = in_run_order(run.path, found)
         bank = make_bank(config.centres, found.class_names, seed=config.seed, tree=found.parents)
         check_temperature(objective.temperature, bank, force=config.force_temperature)
-        finished = read_results(run)
+        finished = None if config.restart else read_results(run)
         if finished is not None:
             log.info("%s is finished; restart=true trains it again", run.path)
             others.say(READY, DONE)
             return run, finished
         # What is wrong with the labels is told before an image is read.
         make_split(config, found)
-        source = check_unchanged(run.path, read_source(found), config.force)
+        source = read_source(found)
+        if not config.restart:
+            source = check_unchanged(run.path, source, config.force)
         split = make_split(config, source)
         warn_of_duplicates(source)
+        if config.restart:
+            run.clear()  # now that nothing is left that may be refused
         write_file(run.path / "config.yaml", yaml.safe_dump(asdict(config)).encode())
         bank.save(run.path / CENTRES)
         save_split(run.path, source, split)

@@ -167,11 +167,12 @@ class Watchdog:
         gone = [rank for rank in others if rank not in (*answered, *lost)]
         if gone:
             return "; ".join(f"rank {rank} is gone: killed, or its machine is" for rank in gone)
-        return "; ".join(
+        late = [
             f"rank {rank} has not come within {self.timeout:g} s, it is at {where[rank]}"
             for rank in answered
             if rank not in lost
-        )
+        ]
+        return "; ".join(late) or "the ranks have lost their connections to one another"
 
 
 @contextmanager

@@ -59,6 +59,17 @@ def test_help_answers_at_once() -> None:
     assert "semcentres train" in out.stdout
 
 
+def test_restart_takes_other_settings_and_loses_nothing_when_it_is_refused(tmp_path: Path) -> None:
+    words = ["train", *SMALL, "centres=one_hot", f"run_dir={tmp_path / 'run'}"]
+    assert main([*words, "trainer.steps=2"]) == 0
+    before = (tmp_path / "run" / "model.safetensors").read_bytes()
+    assert main([*words, "restart=true", "objective.temperature=9"]) != 0
+    assert (tmp_path / "run" / "model.safetensors").read_bytes() == before
+    assert main([*words, "restart=true", "trainer.steps=3"]) == 0
+    results = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    assert results["steps"] == 3
+
+
 @pytest.mark.parametrize("verb", SCHEMAS)
 def test_help_of_a_verb_is_its_configuration_with_meanings(
     verb: str, capsys: pytest.CaptureFixture[str]
