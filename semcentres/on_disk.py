@@ -12,8 +12,11 @@ Dimensions: N rows, S rows of a sample, D columns, k neighbours.
 # torch comes first: see index.py.
 import torch  # noqa: F401  # isort: skip
 
+import errno
+import os
 from collections.abc import Mapping
 from pathlib import Path
+from shutil import disk_usage
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -23,6 +26,7 @@ from faiss.contrib.ondisk import merge_ondisk
 from jaxtyping import Int64
 
 from centre_builders.artefact import write_folder
+from centre_builders.disk import writing
 from centre_builders.errors import InputError
 from semcentres.approximate import SAMPLE, ApproximateIndex, Recall, tell_recall, widen
 from semcentres.faiss_files import LISTS_NAME, silence, write_faiss
@@ -80,8 +84,13 @@ def _merged(rows: Shards, folder: Path) -> Faiss:
             block.add_with_ids(shard.index.vectors, ids)
             names.append(f"{blocks}/{number}.faiss")
             write_faiss(block, Path(names[-1]))
+        lists_file = folder / LISTS_NAME
+        need = len(rows) * (4 * rows.dimension + 8)  # vectors and ids
+        with writing(lists_file, need):
+            if disk_usage(folder).free < need:  # FAISS writes into a map, which would kill us
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(lists_file))
         with silence():
-            merge_ondisk(found, names, str(folder / LISTS_NAME))
+            merge_ondisk(found, names, str(lists_file))
     lists: Faiss = faiss.downcast_InvertedLists(found.invlists)
     lists.filename = LISTS_NAME  # of a folder that will be called otherwise
     return found

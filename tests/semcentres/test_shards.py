@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -165,6 +166,19 @@ def test_parts_are_searched_in_their_files(embeddings: Path, tmp_path: Path) -> 
             Collection.load(embeddings)
     finally:
         path.write_bytes(kept)
+
+
+def test_lists_on_disk_need_room_before_they_are_merged(
+    embeddings: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("semcentres.on_disk.disk_usage", lambda _: SimpleNamespace(free=10))
+    words = ["index", f"embeddings={embeddings}", "on_disk=true", f"out={tmp_path / 'made'}"]
+    assert main(words) == 5
+    assert "disk full writing" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
 
 
 def test_lists_on_disk_hold_each_row_once(embeddings: Path, tmp_path: Path) -> None:
