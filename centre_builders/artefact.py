@@ -13,7 +13,7 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import Any
 
-from centre_builders.disk import beside, move, sync
+from centre_builders.disk import beside, sync
 from centre_builders.disk import discard as discard
 from centre_builders.disk import sweep as sweep
 from centre_builders.errors import CorruptArtefact, refused_unless
@@ -31,13 +31,11 @@ def write_file(path: str | Path, *parts: bytes | memoryview) -> None:
         DiskError: it cannot be written; what was there before is still there.
     """
     target = Path(path)
-    with beside(target) as temporary:
-        with temporary.open("wb") as file:
-            for part in parts:
-                file.write(part)
-            file.flush()
-            os.fsync(file.fileno())
-        move(temporary, target)
+    with beside(target) as temporary, temporary.open("wb") as file:
+        for part in parts:
+            file.write(part)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def write_json(path: str | Path, content: Mapping[str, Any] | list[Any]) -> None:
@@ -62,7 +60,6 @@ def write_folder(target: str | Path, *, about: Mapping[str, Any]) -> Iterator[Pa
         temporary.mkdir()
         yield temporary
         _write_manifest(temporary, about)
-        move(temporary, target)
 
 
 def verify_folder(path: str | Path) -> dict[str, Any]:

@@ -20,6 +20,9 @@ from centre_builders.geometry import Geometry, coinciding, describe
 from centre_builders.sealed import load_sealed, save_sealed
 from centre_builders.vocabulary import check_names
 
+DESCRIBED = "bank"  # in the file: all but the arrays, as JSON
+LONG = 1_000_000  # characters of it, above which it is an array: a file's header has an end
+
 
 @dataclass(frozen=True, eq=False)
 class CentreBank:
@@ -131,7 +134,12 @@ class CentreBank:
         for place, step in enumerate(self.conditioning):
             arrays = {"offset": step.offset, "matrix": step.matrix}
             tensors |= {f"step{place}.{k}": a for k, a in arrays.items() if a is not None}
-        save_sealed(Path(path), tensors, {"bank": self._described()})
+        described = self._described()
+        metadata = {DESCRIBED: described}
+        if len(described) > LONG:
+            tensors[DESCRIBED] = np.frombuffer(described.encode(), np.uint8)
+            metadata = {}
+        save_sealed(Path(path), tensors, metadata)
 
     @classmethod
     def load(cls, path: str | Path, *, mapped: bool = False) -> "CentreBank":
@@ -152,7 +160,8 @@ class CentreBank:
             )
         tensors, metadata, _ = load_sealed(path, mapped=mapped)
         with refused_unless(path, "a bank of centres"):
-            described = json.loads(metadata["bank"])
+            long = tensors.get(DESCRIBED)
+            described = json.loads(metadata[DESCRIBED] if long is None else long.tobytes())
             steps = [
                 Fitted(
                     step["step"],

@@ -1,15 +1,19 @@
 """What is done on a disk so that a kill, a full disk or a power cut leaves the old or the new.
 
-Everything is written under another name beside its target, `.tmp-NAME-PID`; `sweep` removes what
-killed processes left of it.
+Everything is written under another name beside its target, `.tmp-NAME-MACHINE-PID`; `sweep` removes
+what killed processes left of it.
 """
 
 import ctypes
 import errno
 import os
 import shutil
+import socket
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
+from hashlib import sha256
 from pathlib import Path
 
 from centre_builders.errors import DiskError, InputError, NoSpace
@@ -17,21 +21,28 @@ from centre_builders.errors import DiskError, InputError, NoSpace
 TEMPORARY, OLD = ".tmp-", ".old-"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 AT_FDCWD, RENAME_EXCHANGE = -100, 2
+DAY = 86_400.0  # seconds after which what another machine was writing is taken to be left over
 
 
 @contextmanager
 def beside(target: Path) -> Iterator[Path]:
-    """Give a free name beside a target to write under; what is there is removed on any error.
+    """Give a free name beside a target to write under, and rename it to the target at the end.
+
+    What is there is removed on any error, and so is what killed processes left half written of the
+    same target. The block forces to disk what it writes; the entry in the folder above is forced
+    here.
 
     Raises:
         NoSpace: the disk is full.
-        DiskError: the target cannot be written for another reason.
+        DiskError: the target cannot be written for another reason, or may not survive a power cut.
     """
-    place = target.with_name(f"{TEMPORARY}{target.name}-{os.getpid()}")
+    place = _aside(TEMPORARY, target)
     try:
         make_folder(target.parent)
+        sweep(target.parent, name=target.name)
         remove(place)
         yield place
+        old = _move(place, target)
     except BaseException as error:
         size = 0
         with suppress(OSError):
@@ -39,47 +50,58 @@ def beside(target: Path) -> Iterator[Path]:
             remove(place)
         _explain(error, target, size)
         raise
-
-
-def move(place: Path, target: Path) -> None:
-    """Put a file or folder that is on the disk at its target, in the place of what was there."""
-    old = place
-    if not (place.is_dir() and target.exists()):
-        place.replace(target)
-    elif not _exchange(place, target):
-        # A folder cannot be renamed onto a full one. Where the file system cannot exchange the
-        # two, the old one steps aside, and `sweep` puts it back after a kill.
-        old = target.with_name(f"{OLD}{target.name}-{os.getpid()}")
-        target.rename(old)
-        place.rename(target)
-    sync(target.parent)
+    try:
+        sync(target.parent)
+    except OSError as error:
+        raise DiskError(
+            f"{target} is written, but after a power cut what was there before may be back:"
+            f" {target.parent} cannot be forced to the disk ({error.strerror}); mend that and run"
+            " again"
+        ) from error
     with suppress(OSError):  # the new one is there, and `sweep` removes what is left of the old
         remove(old)
 
 
+def _move(place: Path, target: Path) -> Path:
+    """Put a file or folder at its target, and return where what was there before is now."""
+    if not (place.is_dir() and target.exists()):
+        place.replace(target)
+        return place
+    if _exchange(place, target):
+        return place
+    # A folder cannot be renamed onto a full one. Where the file system cannot exchange the two,
+    # the old one steps aside, and `sweep` puts it back after a kill.
+    old = _aside(OLD, target)
+    target.rename(old)
+    place.rename(target)
+    return old
+
+
 def discard(folder: Path) -> None:
     """Remove a folder so that it is never seen half removed."""
-    gone = folder.with_name(f"{TEMPORARY}{folder.name}-{os.getpid()}")
+    gone = _aside(TEMPORARY, folder)
     folder.rename(gone)
     with suppress(OSError):  # `sweep` removes what is left
         remove(gone)
 
 
-def sweep(parent: str | Path, *, locked: bool = False) -> None:
-    """Remove what killed processes left half written in a folder.
+def sweep(parent: str | Path, *, locked: bool = False, name: str | None = None) -> None:
+    """Remove what killed processes left half written in a folder, if there is one.
 
     Args:
         parent: the folder.
         locked: whether the caller alone writes into it. Else what a living process of this machine
-            may be writing stays.
+            may be writing stays, and for a day what one of another machine may be.
+        name: of the target whose leftovers are meant; None means all.
     """
-    for aside in Path(parent).glob(f"{OLD}*"):
-        target = aside.with_name(aside.name.removeprefix(OLD).rpartition("-")[0])
-        remove(aside) if target.exists() else aside.rename(target)
-    for leftover in Path(parent).glob(f"{TEMPORARY}*"):
-        pid = leftover.name.rpartition("-")[2]
-        if locked or not (pid.isdigit() and _is_alive(int(pid))):
-            remove(leftover)
+    with suppress(FileNotFoundError):
+        for place in map(Path(parent).joinpath, os.listdir(parent)):
+            prefix = next((p for p in (TEMPORARY, OLD) if place.name.startswith(p)), None)
+            if prefix is None:
+                continue
+            target, machine, pid = _parts(place.name.removeprefix(prefix))
+            if name in (None, target) and (locked or _is_left(place, machine, pid)):
+                _settle(place, place.with_name(target), put_back=prefix == OLD)
 
 
 def make_folder(folder: Path) -> None:
@@ -95,6 +117,10 @@ def sync(path: Path) -> None:
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        # Some file systems, of networks mostly, cannot force a folder, and say so.
+        if not (error.errno in (errno.EINVAL, errno.ENOTSUP) and path.is_dir()):
+            raise
     finally:
         os.close(descriptor)
 
@@ -144,7 +170,8 @@ def _system_error(error: BaseException) -> OSError | None:
         return None  # it has been said what it means
     cause: BaseException | None = error
     while cause is not None and not isinstance(cause, OSError):
-        cause = cause.__cause__ or cause.__context__
+        # torch's writer does not name the cause of its RuntimeError; others' context is no cause.
+        cause = cause.__cause__ or (cause.__context__ if isinstance(cause, RuntimeError) else None)
     if cause is not None or not isinstance(error, RuntimeError):
         return cause
     # Of FAISS there is only a text.
@@ -174,6 +201,39 @@ def _exchange(first: Path, second: Path) -> bool:
 def _size(path: Path) -> int:
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def _aside(prefix: str, target: Path) -> Path:
+    return target.with_name(f"{prefix}{target.name}-{_machine()}-{os.getpid()}")
+
+
+def _parts(rest: str) -> tuple[str, str, str]:
+    """Return target, machine and process of a name that `_aside` has given, without its prefix."""
+    target, machine, pid = rest.rsplit("-", 2) if rest.count("-") > 1 else (rest, "", "")
+    return target, machine, pid
+
+
+@cache
+def _machine() -> str:
+    """Return what this machine is called, in 8 digits: names of files have an end."""
+    return sha256(socket.gethostname().encode()).hexdigest()[:8]
+
+
+def _is_left(place: Path, machine: str, pid: str) -> bool:
+    if machine == _machine() and pid.isdigit():
+        return not _is_alive(int(pid))
+    with suppress(FileNotFoundError):
+        return time.time() - place.stat().st_mtime > DAY
+    return False
+
+
+def _settle(place: Path, target: Path, *, put_back: bool) -> None:
+    """Remove what is left over, unless it stepped aside for what has not come."""
+    with suppress(FileNotFoundError):  # another process has done so
+        if put_back and not target.exists():
+            place.rename(target)
+        else:
+            remove(place)
 
 
 def _is_alive(pid: int) -> bool:

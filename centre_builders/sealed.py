@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from centre_builders.artefact import write_file
-from centre_builders.errors import CorruptArtefact, refused_unless
+from centre_builders.errors import CorruptArtefact, InputError, refused_unless
 
 SEAL = b'"fingerprint":"'
 BLANK = b"0" * 64
@@ -28,9 +28,17 @@ def save_sealed(
     The hash is of the whole file, header included, with the hash's own 64 characters as zeros.
     Equal contents give equal files, and the tensors are not copied; the library's own writer
     copies them and orders the metadata at random.
+
+    Raises:
+        InputError: there is more metadata than can be read again.
     """
     arrays = {name: np.ascontiguousarray(tensors[name]) for name in sorted(tensors)}
     header = _header(arrays, {**metadata, "fingerprint": BLANK.decode()})
+    if len(header) >= HEADER_LIMIT:
+        raise InputError(
+            f"{path} would have {len(header):,} bytes of names and descriptions, of which"
+            f" {HEADER_LIMIT:,} at most can be read again; shorten them"
+        )
     # A view as bytes, for 0-dimensional and empty arrays too.
     parts = [array.reshape(-1).view(np.uint8).data for array in arrays.values()]
     digest = sha256(header)

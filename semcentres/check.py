@@ -150,7 +150,7 @@ def _look_at_files(found: FileSource) -> list[Seen]:
             return known(error=str(error))
         return known(content, *_kind(file.path))
 
-    return list(in_threads(look, len(files), "images read"))
+    return list(in_threads(look, [file.path for file, _ in files], "images read"))
 
 
 def _kind(path: Path) -> tuple[tuple[int, int] | None, str, bool]:

@@ -83,8 +83,8 @@ class RunFolder:
                 raise UsageError(
                     f"{self.path} is in use by another process; wait for it or set run_dir"
                 ) from error
-            sweep(self.path, locked=True)
-            sweep(self.checkpoints, locked=True)
+            for folder in (self.path, self.checkpoints, self.report):
+                sweep(folder, locked=True)
             yield
 
     def save_checkpoint(
@@ -107,7 +107,9 @@ class RunFolder:
 
     def steps(self) -> list[Path]:
         """Return the checkpoint folders, oldest first."""
-        return sorted(self.checkpoints.glob("step-*"))
+        # Not by a pattern, which finds nothing in a folder that may not be read.
+        names = os.listdir(self.checkpoints) if self.checkpoints.exists() else []
+        return [self.checkpoints / name for name in sorted(names) if name.startswith("step-")]
 
     def newest_checkpoint(
         self, about: Mapping[str, Any], force: Collection[str] = ()

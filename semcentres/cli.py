@@ -9,6 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 HELP = """\
@@ -79,10 +80,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _guarded(work: Callable[[], Any], words: Sequence[str]) -> int:
     """Turn what a user can mend into one line on standard error and an exit code."""
     from centre_builders.errors import InputError
-    from semcentres.interrupt import Stopped
+    from semcentres.interrupt import Stopped, signum_of, terminable
 
     try:
-        work()
+        # Of several processes, the watchdog sees to the end.
+        with nullcontext() if _several() else terminable():
+            work()
     except InputError as error:
         return _complain(str(error), error.exit_code)
     except Stopped as error:
@@ -91,8 +94,10 @@ def _guarded(work: Callable[[], Any], words: Sequence[str]) -> int:
         # Begun anew, it would lose what was saved.
         again = shlex.join(word for word in words if not word.startswith("restart="))
         return _complain(f"{error}; go on with: semcentres {again}", error.exit_code)
-    except KeyboardInterrupt:
-        return _complain("interrupted", 130)
+    except KeyboardInterrupt as error:
+        signum = signum_of(error)
+        again = shlex.join(words)
+        return _complain(f"stopped by {signum.name}; again: semcentres {again}", 128 + signum)
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -106,13 +111,16 @@ def _guarded(work: Callable[[], Any], words: Sequence[str]) -> int:
 
 
 def _complain(message: str, code: int) -> int:
-    several = "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE") != "1"
-    who = f"semcentres: rank {os.environ['RANK']}" if several else "semcentres"
+    who = f"semcentres: rank {os.environ['RANK']}" if _several() else "semcentres"
     sys.stderr.write(f"{who}: {' '.join(message.split())}\n")
-    if several:
+    if _several():
         # A connection that another process has broken may hold up the interpreter's end.
         faulthandler.dump_traceback_later(10, exit=True)
     return code
+
+
+def _several() -> bool:
+    return "TORCHELASTIC_RUN_ID" in os.environ and os.environ.get("WORLD_SIZE") != "1"
 
 
 def _run(verb: str, words: list[str]) -> None:

@@ -1,7 +1,8 @@
-"""Stopping a run so that nothing is lost: the signal is noted, the step ends, the run is saved."""
+"""Stopping so that nothing is lost: what is half written is removed, a step ends and is saved."""
 
 import re
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -20,6 +21,45 @@ class Stopped(Exception):
         why = "max_time" if timed else signal.Signals(signum).name
         super().__init__(f"stopped by {why} after step {step}, saved")
         self.exit_code = OUT_OF_TIME if timed else 128 + signum
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived where nothing has to end first."""
+
+
+@contextmanager
+def terminable() -> Iterator[None]:
+    """Leave a block at SIGTERM as at SIGINT, by an exception; a second SIGTERM kills.
+
+    In a thread that is not the first, which gets no signals, nothing is changed.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def leave(_signum: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+@contextmanager
+def saved(step: int) -> Iterator[None]:
+    """Leave a block with `Stopped` where a signal ends it after a run's last step was saved."""
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        raise Stopped(signum_of(error), step) from error
+
+
+def signum_of(error: KeyboardInterrupt) -> signal.Signals:
+    """Return the signal that was the cause."""
+    return signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT
 
 
 class Interrupt:

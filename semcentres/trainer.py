@@ -202,7 +202,12 @@ class Trainer:
         rows = torch.from_numpy(embeddings)
         if not rows.isfinite().all():  # nothing near it can be searched for
             _, row, first = self.guard.read()
-            raise self._spoilt(row, first)
+            if row:
+                raise self._spoilt(row, first)
+            raise NumericError(
+                "embeddings by the averaged encoder are not finite, though all of its weights and"
+                " gradients are; lower trainer.learning_rate or set trainer.precision=32-true"
+            )
         rows = rows.to(self.fabric.device)
         return Memory(rows, task.known_labels(), task.used(), task.centres, task.seed)
 

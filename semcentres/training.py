@@ -34,7 +34,7 @@ from semcentres.data.stream import Stream
 from semcentres.encoder import Encoder
 from semcentres.evaluating import assess_run
 from semcentres.identity import check_force, check_same_config, default_run_dir
-from semcentres.interrupt import seconds_of
+from semcentres.interrupt import saved, seconds_of
 from semcentres.model import Model
 from semcentres.objectives.batch import Objective
 from semcentres.ranks import Ranks, leave
@@ -127,17 +127,18 @@ def _lead(
         encoder = _fit(config, source, split, bank, objective, run, others.ranks)
         leave()
         views = list(config.views.values())
-        save_model(
-            run.path,
-            encoder,
-            component=config.encoder,
-            bank=bank,
-            images=source.train.images,
-            data=source.name,
-            view=views[0],
-            calibration=calibrate(encoder, bank, source, split, build(views[-1]), config.seed),
-        )
-        results = assess_run(run, config, source)
+        with saved(config.trainer.steps):
+            save_model(
+                run.path,
+                encoder,
+                component=config.encoder,
+                bank=bank,
+                images=source.train.images,
+                data=source.name,
+                view=views[0],
+                calibration=calibrate(encoder, bank, source, split, build(views[-1]), config.seed),
+            )
+            results = assess_run(run, config, source)
         others.say(DONE, "")
         return run, results
 

@@ -12,7 +12,6 @@ import os
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from math import prod
@@ -27,6 +26,7 @@ from torch import Tensor
 from centre_builders.artefact import read_manifest, sweep, write_folder
 from centre_builders.errors import CorruptArtefact, InputError
 from centre_builders.text_cache import cache_folder
+from semcentres.data.readers import Readers
 from semcentres.data.stored import decode
 from semcentres.progress import counting
 
@@ -69,6 +69,7 @@ def decoded(
     Raises:
         InputError: more files than that are not readable images.
         NoSpace: the disk has no room for the images.
+        DiskError: a file does not answer; it is named.
         CorruptArtefact: the kept file has not the length that it was written with.
     """
     shape = (len(paths), channels, size, size)
@@ -121,9 +122,7 @@ def _fill(images: Tensor, paths: Sequence[Path], max_unreadable: float) -> dict[
         return None
 
     told = {
-        row: error
-        for row, error in enumerate(in_threads(fill, len(paths), "images decoded"))
-        if error
+        row: error for row, error in enumerate(in_threads(fill, paths, "images decoded")) if error
     }
     _tell(told, len(paths), max_unreadable)
     for place, row in enumerate(row for row in range(len(paths)) if row not in told):
@@ -148,14 +147,24 @@ def _tell(told: Mapping[int, str], num: int, max_unreadable: float) -> None:
     )
 
 
-def in_threads(work: Callable[[int], T], num: int, what: str) -> Iterator[T]:
-    """Yield `work(row)` for every row in order, done by as many threads as there are processors."""
-    with (
-        ThreadPoolExecutor(os.cpu_count(), thread_name_prefix="decode") as pool,
-        counting(num, what) as count,
-    ):
-        for start in range(0, num, BLOCK):
-            for result in pool.map(work, range(start, min(start + BLOCK, num))):
+def in_threads(work: Callable[[int], T], paths: Sequence[Path], what: str) -> Iterator[T]:
+    """Yield `work(row)`, which reads a file, for the row of every path, in their order.
+
+    Done by as many threads as there are processors.
+
+    Raises:
+        DiskError: a file does not answer; it is named.
+    """
+    with Readers(os.cpu_count() or 1) as readers, counting(len(paths), what) as count:
+
+        def read(row: int) -> T:
+            with readers.reading(paths[row]):
+                return work(row)
+
+        for start in range(0, len(paths), BLOCK):
+            rows = range(start, min(start + BLOCK, len(paths)))
+            for task in [readers.begin(read, row) for row in rows]:
+                result = readers.wait(task)
                 count(1)
                 yield result
 

@@ -4,7 +4,7 @@ Dimensions: B images, C channels, S by S pixels.
 """
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.pool import AsyncResult
 from pathlib import Path
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor
 from centre_builders.errors import InputError
 from semcentres.data.found import find_below, warn_of_ignored
 from semcentres.data.image_file import SUFFIXES
+from semcentres.data.readers import Readers
 from semcentres.data.stored import decode
 
 WORKERS = 2
@@ -55,14 +56,20 @@ def read_images(
 
     Yields:
         Paths, uint8 images [B C S S], and one line for each unreadable file.
+
+    Raises:
+        DiskError: a file does not answer; it is named.
     """
-    with ThreadPoolExecutor(WORKERS, thread_name_prefix="decode") as pool:
+    with Readers(WORKERS) as readers:
+
+        def begin(part: Sequence[Path]) -> list[AsyncResult[Tensor | str]]:
+            return [readers.begin(_try, readers, path, size, channels) for path in part]
+
         parts = [paths[start : start + batch] for start in range(0, len(paths), batch)]
-        tasks = [pool.submit(_try, path, size, channels) for path in parts[0]] if parts else []
+        tasks = begin(parts[0]) if parts else []
         for number, part in enumerate(parts):
-            done = [task.result() for task in tasks]
-            following = parts[number + 1] if number + 1 < len(parts) else []
-            tasks = [pool.submit(_try, path, size, channels) for path in following]
+            done = [readers.wait(task) for task in tasks]
+            tasks = begin(parts[number + 1]) if number + 1 < len(parts) else []
             pairs = list(zip(part, done, strict=True))
             good = [(path, image) for path, image in pairs if isinstance(image, Tensor)]
             bad = [image for _, image in pairs if isinstance(image, str)]
@@ -72,8 +79,9 @@ def read_images(
             yield [path for path, _ in good], images, bad
 
 
-def _try(path: Path, size: int, channels: int) -> Tensor | str:
+def _try(readers: Readers, path: Path, size: int, channels: int) -> Tensor | str:
     try:
-        return decode(path, size, channels)
+        with readers.reading(path):
+            return decode(path, size, channels)
     except InputError as error:
         return str(error)

@@ -8,11 +8,11 @@ Dimensions: batches need not be equally long, so their axis has no letter.
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from io import BytesIO
 from math import ceil
+from multiprocessing.pool import AsyncResult
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +23,7 @@ from simplejpeg import decode_jpeg, decode_jpeg_header
 from torch import Tensor
 
 from semcentres.data.image_file import check_file, check_pixels, check_scans, load_image
+from semcentres.data.readers import Readers
 from semcentres.data.room import decoding
 
 # Files that one task decodes: few enough to share a batch evenly, enough to pay for the task.
@@ -75,20 +76,18 @@ class StoredImages:
         Raises:
             InputError: a file is not a readable image; it is named, once the batches before its
                 own have been served.
+            DiskError: a file does not answer; it is named.
         """
-        waiting: deque[tuple[Tensor, list[Future[None]]]] = deque()
-        pool = ThreadPoolExecutor(self.workers, thread_name_prefix="decode")
-        try:
+        waiting: deque[tuple[Tensor, list[AsyncResult[None]]]] = deque()
+        with Readers(self.workers) as readers:
             for batch in rows:
-                waiting.append(self._begin(pool, batch))
+                waiting.append(self._begin(readers, batch))
                 if len(waiting) > self.ahead:
-                    yield _finished(*waiting.popleft())
+                    yield _finished(readers, *waiting.popleft())
             while waiting:
-                yield _finished(*waiting.popleft())
-        finally:
-            pool.shutdown(cancel_futures=True)
+                yield _finished(readers, *waiting.popleft())
 
-    def _begin(self, pool: ThreadPoolExecutor, rows: Tensor) -> tuple[Tensor, list[Future[None]]]:
+    def _begin(self, readers: Readers, rows: Tensor) -> tuple[Tensor, list[AsyncResult[None]]]:
         """Return a batch that is being filled, and the tasks that fill it."""
         # Pixel by pixel in memory, as decoders write: turning them round costs a tenth of the time.
         # torch's allocator gives the memory of batches that have gone, whose pages are in use.
@@ -96,7 +95,7 @@ class StoredImages:
         images = pixels.permute(0, 3, 1, 2)
         paths = [self.paths[row] for row in rows.tolist()]
         return images, [
-            pool.submit(_fill, pixels[at : at + CHUNK], paths[at : at + CHUNK])
+            readers.begin(_fill, readers, pixels[at : at + CHUNK], paths[at : at + CHUNK])
             for at in range(0, len(paths), CHUNK)
         ]
 
@@ -184,12 +183,13 @@ def _smaller_jpeg(
     return np.array(square).reshape(size, size, channels)
 
 
-def _fill(images: Tensor, paths: Sequence[Path]) -> None:
+def _fill(readers: Readers, images: Tensor, paths: Sequence[Path]) -> None:
     for pixels, path in zip(images.numpy(), paths, strict=True):
-        _decode_to(pixels, path)
+        with readers.reading(path):
+            _decode_to(pixels, path)
 
 
-def _finished(images: Tensor, tasks: Sequence[Future[None]]) -> Tensor:
+def _finished(readers: Readers, images: Tensor, tasks: Sequence[AsyncResult[None]]) -> Tensor:
     for task in tasks:
-        task.result()
+        readers.wait(task)
     return images

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -115,13 +116,55 @@ def test_sweep_removes_what_the_dead_left(tmp_path: Path) -> None:
         [sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, check=True
     )
     dead = int(child.stdout)
-    (tmp_path / f".tmp-x-{dead}").mkdir()
-    (tmp_path / f".tmp-y-{dead}").write_bytes(b"")
-    (tmp_path / f".tmp-z-{os.getpid()}").write_bytes(b"")
+    here, other = disk._machine(), "0123abcd"
+    alive = {f".tmp-z-{here}-{os.getpid()}", f".tmp-u-{other}-{dead}"}
+    (tmp_path / f".tmp-x-{here}-{dead}").mkdir()
+    old = tmp_path / f".tmp-w-{other}-{dead}"
+    for name in (f".tmp-y-1-{here}-{dead}", old.name, *alive):
+        (tmp_path / name).write_bytes(b"")
+    os.utime(old, (0, 0))
+    sweep(tmp_path, name="y-1")
+    assert len(os.listdir(tmp_path)) == 4
     sweep(tmp_path)
-    assert os.listdir(tmp_path) == [f".tmp-z-{os.getpid()}"]
+    assert set(os.listdir(tmp_path)) == alive
     sweep(tmp_path, locked=True)
     assert os.listdir(tmp_path) == []
+    sweep(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("name", ["f", "a-b", "[a]"])
+def test_writer_removes_what_the_dead_left_of_its_target(tmp_path: Path, name: str) -> None:
+    killed = f"""
+import os, sys
+from centre_builders.artefact import write_folder
+with write_folder({str(tmp_path / name)!r}, about={{}}) as folder:
+    (folder / "a").write_bytes(b"half")
+    os._exit(1)
+"""
+    subprocess.run([sys.executable, "-c", killed], check=False)
+    assert len(os.listdir(tmp_path)) == 1
+    write(tmp_path / name)
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_folder_whose_entry_cannot_be_forced_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the rename: the new one is there, and nobody says that the old one is."""
+    real = os.fsync
+
+    def fail(descriptor: int, number: int = errno.EIO) -> None:
+        if Path(os.readlink(f"/proc/self/fd/{descriptor}")) == tmp_path:
+            raise OSError(number, os.strerror(number))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(DiskError, match=f"^{tmp_path / 'f'} is written, but after a power cut"):
+        write_file(tmp_path / "f", b"new")
+    assert (tmp_path / "f").read_bytes() == b"new"
+    # Some file systems force no folders.
+    monkeypatch.setattr(os, "fsync", partial(fail, number=errno.EINVAL))
+    write_file(tmp_path / "f", b"newer")
 
 
 def test_folder_that_stepped_aside_comes_back(
@@ -133,10 +176,11 @@ def test_folder_that_stepped_aside_comes_back(
     write(tmp_path / "f", b"new")
     assert (tmp_path / "f" / "part" / "a").read_bytes() == b"new"
     assert os.listdir(tmp_path) == ["f"]
-    (tmp_path / "f").rename(tmp_path / ".old-f-1")
+    gone = f"{disk._machine()}-999999999"
+    (tmp_path / "f").rename(tmp_path / f".old-f-{gone}")
     sweep(tmp_path)
     verify_folder(tmp_path / "f")
-    shutil.copytree(tmp_path / "f", tmp_path / ".old-f-1")
+    shutil.copytree(tmp_path / "f", tmp_path / f".old-f-{gone}")
     sweep(tmp_path)
     assert os.listdir(tmp_path) == ["f"]
 

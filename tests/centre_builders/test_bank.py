@@ -67,6 +67,27 @@ def test_sealed_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     assert load_sealed(tmp_path / "other")[1] == {"kind": "model"}
 
 
+def test_names_and_texts_of_a_million_classes_come_back(tmp_path: Path) -> None:
+    """More of them than a safetensors file's header may hold."""
+    names = tuple(f"class {number}" for number in range(2_000))
+    written = build_bank(OneHot(), names[:2])
+    texts = {name: "é" * 30_000 for name in names}
+    vectors = np.random.default_rng(0).standard_normal((2_000, 64)).astype(np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    bank = CentreBank(names, vectors, {**written.provenance, "texts": texts})
+    bank.save(tmp_path / "many")
+    for mapped in (False, True):
+        read = CentreBank.load(tmp_path / "many", mapped=mapped)
+        assert read.fingerprint == bank.fingerprint
+        assert (read.names, read.texts) == (names, bank.texts)
+
+
+def test_what_could_not_be_read_again_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"long would have 100,000,\d+ bytes of names"):
+        save_sealed(tmp_path / "long", {}, {"names": "x" * 100_000_000})
+    assert not any(tmp_path.iterdir())
+
+
 def test_missing_file_names_the_command(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="semcentres centres"):
         CentreBank.load(tmp_path / "gone")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from centre_builders import disk
 from centre_builders.errors import InputError
 from semcentres import engines, sharding
 from semcentres.cli import main
@@ -62,7 +63,8 @@ def by_torchrun(folder: Path, words: list[str]) -> int:
         (folder / f"rank{os.environ['RANK']}").open("a").write(f"{number} ")
         if (os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"]) == ("1", "0"):
             (place / f"part-{number:05d}.npy").write_bytes(b"half")
-            (place / f".tmp-part-{number:05d}.parquet-{os.getpid()}").write_bytes(b"half")
+            half = f".tmp-part-{number:05d}.parquet-{disk._machine()}-{os.getpid()}"
+            (place / half).write_bytes(b"half")
             os.kill(os.getpid(), signal.SIGKILL)
         write(place, number, *rest)
 

@@ -16,6 +16,7 @@ import torch
 from PIL import Image
 
 import semcentres
+from centre_builders import disk
 from centre_builders.embedded import read_embedded
 from centre_builders.errors import CorruptArtefact, InputError
 from centre_builders.items import make_items
@@ -202,7 +203,8 @@ sys.exit(main({words!r}))
     with pytest.raises(InputError, match=r"holds no embeddings\.json: .* not all yet"):
         read_embedded(out)
     done = contents(out)
-    (out / ".tmp-part-00003.npy-999999999").write_bytes(b"of a process that is dead")
+    dead = out / f".tmp-part-00003.npy-{disk._machine()}-999999999"
+    dead.write_bytes(b"of a process that is dead")
     assert main(words) == 0
     after = contents(out)
     finished = [name for name in done if name.startswith(("part-00000", "part-00001"))]

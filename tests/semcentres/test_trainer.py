@@ -281,6 +281,29 @@ def test_stopped_run_saves_and_exits_with_its_code(
     assert step == RunFolder(tmp_path / "run").records()[-1]["step"]
 
 
+def test_signal_while_a_trained_run_is_assessed_loses_nothing(tmp_path: Path) -> None:
+    words = [*TRAIN, "trainer.steps=3", "trainer.warmup_steps=1", f"run_dir={tmp_path / 'run'}"]
+    command = [sys.executable, "-m", "semcentres", *words]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        while "embedding" not in (line := process.stderr.readline()):
+            assert line
+        process.send_signal(signal.SIGTERM)
+        errors = process.stderr.read()
+    assert process.returncode == 143
+    told = "stopped by SIGTERM after step 3, saved; go on with: semcentres"
+    assert errors.splitlines()[-1] == f"semcentres: {told} {shlex.join(words)}"
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "at step 3" in done.stderr
+    assert (tmp_path / "run" / "metrics.json").is_file()
+
+
+def test_checkpoints_that_cannot_be_listed_are_not_taken_for_none(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").write_bytes(b"")
+    with pytest.raises(NotADirectoryError):
+        RunFolder(tmp_path).newest_checkpoint(ABOUT)
+
+
 def largest_share(objective: ClusterEnergy, folder: Path) -> float:
     """Train without a teacher and return the share of test digits at the most popular centre."""
     settings = replace(
