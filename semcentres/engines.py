@@ -5,7 +5,7 @@ A part may be done again where a process has died, so doing it twice must come t
 
 import os
 import socket
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Literal
 
 from centre_builders.errors import InputError, UsageError
@@ -90,17 +90,28 @@ def _by_ray(numbers: range, start: Callable[[], Work]) -> Iterator[int]:
                 f"no Ray cluster at RAY_ADDRESS={address}; mend the address, or unset it"
             ) from error
     try:
-        there = ray.cluster_resources()
-        unit = "GPU" if there.get("GPU") else "CPU"
+        unit, there = _units(ray.cluster_resources())
         each = {f"num_{unit.lower()}s": 1, "max_restarts": RETRIES, "max_task_retries": RETRIES}
         actor = ray.remote(**each)(_Actor)
-        actors = [actor.remote(start) for _ in range(min(len(numbers), int(there[unit])))]
+        actors = [actor.remote(start) for _ in range(min(len(numbers), there))]
         yield from ActorPool(actors).map_unordered(lambda one, n: one.do.remote(n), list(numbers))
     except ray.exceptions.RayError as error:
         raise _of_actor(error) from error
     finally:
         if started:
             ray.shutdown()
+
+
+def _units(resources: Mapping[str, float]) -> tuple[str, int]:
+    """Return what an actor has one of, GPU or CPU, and how many the cluster has.
+
+    Raises:
+        InputError: it has neither.
+    """
+    for unit in ("GPU", "CPU"):
+        if (num := int(resources.get(unit, 0))) > 0:
+            return unit, num
+    raise InputError("the Ray cluster has neither a GPU nor a processor to embed by; add nodes")
 
 
 def _reach(address: str) -> None:

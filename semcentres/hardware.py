@@ -33,12 +33,8 @@ def make_fabric(settings: TrainerSettings) -> Fabric:
         precision = "bf16-mixed" if has_bf16(settings.device) else "32-true"
     _, count = launched()
     here = int(os.environ["LOCAL_WORLD_SIZE"]) if count > 1 else 1
-    gpus = torch.cuda.device_count() if settings.device in ("auto", "cuda", "gpu") else 0
-    if gpus and here > gpus:
-        raise UsageError(
-            f"torchrun started {here} processes for {gpus} GPUs; start it with"
-            f" --nproc-per-node={gpus}, or set trainer.device=cpu"
-        )
+    if settings.device in ("auto", "cuda", "gpu"):
+        _check_gpus(here, ", or set trainer.device=cpu")
     wait = timedelta(seconds=settings.rank_timeout)
     strategy: Any = DDPStrategy(timeout=wait) if count > 1 else "auto"
     if settings.shard and count > 1:
@@ -54,6 +50,32 @@ def make_fabric(settings: TrainerSettings) -> Fabric:
     )
     fabric.launch()
     return fabric
+
+
+def own_device() -> torch.device:
+    """Return this process's GPU, of several under torchrun each its own, or the CPU without any.
+
+    Ray shows an actor the GPU alone that it reserves.
+
+    Raises:
+        UsageError: torchrun has started more processes than there are GPUs.
+    """
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    _, count = launched()
+    if count == 1:
+        return torch.device("cuda", 0)
+    _check_gpus(int(os.environ["LOCAL_WORLD_SIZE"]))
+    return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+
+
+def _check_gpus(here: int, remedy: str = "") -> None:
+    gpus = torch.cuda.device_count()
+    if gpus and here > gpus:
+        raise UsageError(
+            f"torchrun started {here} processes for {gpus} GPUs; start it with"
+            f" --nproc-per-node={gpus}{remedy}"
+        )
 
 
 def wait_for(device: torch.device) -> None:

@@ -93,6 +93,10 @@ class Model:
             _ = model.calibration  # read now, and refused now
             return model
 
+    def to(self, device: torch.device) -> "Model":
+        """Return the model with its encoder on a device, to which images follow."""
+        return replace(self, encoder=self.encoder.to(device))
+
     @cached_property
     def calibration(self) -> Calibration:
         """What confidences and verdicts rest on; of older models, nothing."""

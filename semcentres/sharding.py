@@ -15,6 +15,7 @@ from semcentres.compose import load_config
 from semcentres.data.listing import list_images
 from semcentres.data.split_file import check_unchanged
 from semcentres.engines import check_engine, each_part
+from semcentres.hardware import own_device
 from semcentres.model import Model
 from semcentres.progress import counting
 from semcentres.recipe import make_source, make_split, select
@@ -70,7 +71,7 @@ class Job:
         """
         if config.part_rows < 1:
             raise UsageError(f"part_rows must be at least 1, got {config.part_rows}")
-        model = Model.load(config.run_dir)
+        model = Model.load(config.run_dir).to(own_device())
         about = {"model": model.fingerprint}
         images: Images
         if config.images is None:

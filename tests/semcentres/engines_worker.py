@@ -38,14 +38,18 @@ class Faulty:
 
 
 def by_ray(folder: Path, words: list[str]) -> int:
-    """Embed, then do parts with faults, by one local cluster."""
+    """Embed, then do parts with faults, by one local cluster, and by one without processors."""
     import ray
 
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1")
+    local = {"include_dashboard": False, "log_to_driver": False, "_node_ip_address": "127.0.0.1"}
+    ray.init(num_cpus=2, **local)
     code = main([*words, "engine=ray"])
     found = {}
     engines.RETRIES = 1  # an actor takes seconds to begin
-    for fault in ("killed", "dying", "raising"):
+    for fault in ("killed", "dying", "raising", "none"):
+        if fault == "none":
+            ray.shutdown()
+            ray.init(num_cpus=0, **local)
         start = Faulty(folder, fault)
         try:
             found[fault] = str(sorted(each_part("ray", range(NUM), start(), start)))

@@ -6,6 +6,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,11 @@ import torch
 from PIL import Image
 
 from centre_builders import OneHot, build_bank
-from centre_builders.errors import InputError
+from centre_builders.embedded import read_embedded
+from centre_builders.errors import InputError, UsageError
 from semcentres.cli import main
+from semcentres.engines import _units
+from semcentres.hardware import own_device
 from semcentres.settings import EmbedConfig
 from semcentres.sharding import Job, _Start
 from semcentres.weights import make_encoder, save_model
@@ -94,15 +98,54 @@ def test_ray_writes_the_same_bytes_and_does_only_what_is_missing(place: Path) ->
     assert found["dying"].startswith("Ray has given up: ")
     assert len((place / "dying2").read_text().splitlines()) == 2
     assert found["raising"] == "image 7 cannot be read"
+    assert found["none"].startswith("the Ray cluster has neither a GPU nor a processor")
+
+
+def config_of(place: Path) -> EmbedConfig:
+    return EmbedConfig(str(place / "run"), str(place / "images"), out=str(place / "o"))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_images_are_embedded_on_the_gpu(place: Path) -> None:
+    job = Job.of(config_of(place))
+    assert {weight.device for weight in job.model.encoder.parameters()} == {torch.device("cuda", 0)}
+    found = job.images.embedded(job.rows(0), job.model).vectors
+    wanted = read_embedded(place / "local").vectors
+    np.testing.assert_allclose(found, wanted, atol=2e-3)  # TF32
+
+
+def test_the_encoder_is_on_the_device_of_its_process(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On meta, which every machine has, for the GPU that it chooses by torchrun's words."""
+    monkeypatch.setattr("semcentres.sharding.own_device", lambda: torch.device("meta"))
+    assert all(weight.is_meta for weight in Job.of(config_of(place)).model.encoder.parameters())
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 2)
+    assert own_device() == torch.device("cuda", 0)
+    words = {"TORCHELASTIC_RUN_ID": "r", "RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}
+    for name, value in {**words, "LOCAL_WORLD_SIZE": "2"}.items():
+        monkeypatch.setenv(name, value)
+    assert own_device() == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with pytest.raises(UsageError, match="started 4 processes for 2 GPUs; .* --nproc-per-node=2$"):
+        own_device()
+
+
+def test_actors_are_as_many_as_the_cluster_has_gpus_or_else_processors() -> None:
+    assert _units({"GPU": 3.0, "CPU": 8.0}) == ("GPU", 3)
+    assert _units({"GPU": 0.0, "CPU": 8.0, "memory": 1e9}) == ("CPU", 8)
+    with pytest.raises(InputError, match="neither a GPU nor a processor"):
+        _units({"memory": 1e9})
 
 
 def test_a_process_that_sees_other_files_is_refused(place: Path) -> None:
-    config = EmbedConfig(str(place / "run"), str(place / "images" / "dog"), out=str(place / "o"))
+    config = replace(config_of(place), images=str(place / "images" / "dog"))
     identity = Job.of(config).identity()
     assert _Start(str(place), config, identity)()
-    other = EmbedConfig(str(place / "run"), str(place / "images"), out=str(place / "o"))
     with pytest.raises(InputError, match="under the same paths"):
-        _Start(str(place), other, identity)()
+        _Start(str(place), config_of(place), identity)()
 
 
 def test_the_engine_must_fit_how_processes_were_started(
