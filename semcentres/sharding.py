@@ -145,11 +145,15 @@ def embed(config: EmbedConfig) -> Written:
             _check_same(others.wait_for_first(BEGIN), job.identity())
         start = _Start(os.getcwd(), config, job.identity())
         own = range(others.ranks.rank, job.num_parts, others.ranks.count)
+        # A part may take long, a batch of it does not.
+        job.model.encoder.register_forward_hook(lambda *_: others.advance())
+        others.advance()
         with counting(sum(map(job.num_images, own)), "images embedded") as count:
             for number in each_part(config.engine, own, job.do, start):
                 for fault in read_about(job.folder, number)["faults"]:
                     log.warning("%s", fault)
                 count(job.num_images(number))
+                others.advance()
         others.meet(WRITTEN)
         return _finish(job, others)
 

@@ -3,7 +3,8 @@
 A process that fails, or whose connection to the others breaks, raises an alarm in torchrun's
 store. A thread of every process answers it with the line of code that its process is at, and ends
 the process where it does not end by itself. So the others learn who failed with what, who is gone
-without an answer, and where the one stands that hangs.
+without an answer, and where the one stands that hangs. Where processes work without exchanging
+anything, each tells the store how far it is, and the one before it looks whether it gets on.
 """
 
 import os
@@ -12,7 +13,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta
 from functools import cached_property
@@ -51,6 +52,9 @@ class Watchdog:
     def __init__(self, timeout: float = TIMEOUT) -> None:
         self.timeout = timeout
         self.ranks = Ranks(*launched(), parent=os.getppid())  # not yet connected
+        self._steps = 0  # while it is 0, nobody looks whether this process gets on
+        self._rests = False  # while it waits for the others
+        self._alarmed = threading.Event()
 
     @contextmanager
     def watching(self) -> Iterator[None]:
@@ -82,31 +86,51 @@ class Watchdog:
             # If the interpreter ended while it asks the store, the process would abort.
             thread.join(GRACE)
 
-    def meet(self, where: str = "here") -> None:
-        """Wait until all have come here, at times that may differ by more than `timeout`."""
-        if self.ranks.count == 1:
-            return
-        self._store.add(where, 1)
-        while self._store.add(where, 0) < self.ranks.count:
-            self._check()
-            time.sleep(0.2)
-
-    def wait_for_first(self, key: str) -> str:
-        """Return what rank 0 said under a key, however long that takes.
+    def advance(self) -> None:
+        """Say that this process gets on; it must again within `timeout`, unless it waits below.
 
         Raises:
             RankLost: a rank has failed.
         """
-        while not self._said(key):
+        self._steps += 1
+        if self._steps == 1:
+            self._tell_steps()  # not by the thread only: if it never came to that, nobody would see
+        if self._alarmed.is_set():
+            self._check()
+
+    def meet(self, where: str = "here") -> None:
+        """Wait until all have come here, at times that may differ by more than `timeout`.
+
+        Raises:
+            RankLost: a rank has failed.
+        """
+        if self.ranks.count > 1:
+            self._store.add(where, 1)
+            self._wait(lambda: bool(self._store.add(where, 0) >= self.ranks.count))
+
+    def wait_for_first(self, key: str) -> str:
+        """Return what rank 0 said under a key, however long that takes; errors as of `meet`."""
+        self._wait(lambda: self._said(key))
+        return str(self._store.get(key).decode())
+
+    def _wait(self, over: Callable[[], bool]) -> None:
+        self._rests = True
+        while not over():
             self._check()
             time.sleep(0.2)
-        return str(self._store.get(key).decode())
+        self._rests = False
+        self._tell_steps()
 
     def _check(self) -> None:
         if self._said("alarm"):
+            self._store.set(f"lost/{self.ranks.rank}", "")
             raise RankLost(f"{self._cause()}; {REMEDY}")
         if os.getppid() != self.ranks.parent:
             raise RankLost("torchrun has gone; start it again")
+
+    def _tell_steps(self) -> None:
+        told = "" if self._rests or not self._steps else str(self._steps)
+        self.say(f"steps/{self.ranks.rank}", told)
 
     def say(self, key: str, text: str) -> None:
         """Tell the others, who wait for it."""
@@ -125,6 +149,9 @@ class Watchdog:
     def _said(self, key: str) -> bool:
         return bool(self._store.check([key]))
 
+    def _read(self, key: str) -> str:
+        return str(self._store.get(key).decode()) if self._said(key) else ""
+
     def _alarm(self, key: str, text: str) -> None:
         try:
             self._store.set(key, " ".join(text.split()))
@@ -134,45 +161,58 @@ class Watchdog:
 
     def _answer(self, over: threading.Event) -> None:
         """Answer an alarm, then see to it that this process ends; done by a thread."""
+        next_, seen, since = (self.ranks.rank + 1) % self.ranks.count, "", time.monotonic()
         try:
             while not self._said("alarm"):
                 if over.wait(PERIOD):
+                    self.say(f"steps/{self.ranks.rank}", "")
                     return
+                self._tell_steps()
+                steps = self._read(f"steps/{next_}")
+                if steps != seen or not steps:
+                    seen, since = steps, time.monotonic()
+                elif time.monotonic() - since > self.timeout:
+                    self._alarm(f"stalled/{next_}", "")
+            self._alarmed.set()
             self._store.set(f"at/{self.ranks.rank}", _where())
         except RuntimeError:
             pass  # the store is gone with torchrun: this process has to end too
         if not over.wait(PATIENCE):
-            sys.stderr.write(f"semcentres: rank {self.ranks.rank}: ended at {_where()}\n")
+            at = _where()
+            sys.stderr.write(
+                f"semcentres: rank {self.ranks.rank}: ended at {at}: {self._cause()}\n"
+            )
             sys.stderr.flush()
             os._exit(RankLost.exit_code)
 
     def _cause(self) -> str:
         """Say which ranks are the cause, from what they answer within the time of grace."""
-        others = [rank for rank in range(self.ranks.count) if rank != self.ranks.rank]
+        ranks, limit = range(self.ranks.count), f"{self.timeout:g} s"
         deadline = time.monotonic() + GRACE
         try:
             while time.monotonic() < deadline:
-                failed = [rank for rank in others if self._said(f"failed/{rank}")]
-                answered = [rank for rank in others if self._said(f"at/{rank}")]
-                lost = [rank for rank in others if self._said(f"lost/{rank}")]
+                stalled, failed, at, lost = (
+                    {rank: self._read(key) for rank in ranks if self._said(key := f"{word}/{rank}")}
+                    for word in ("stalled", "failed", "at", "lost")
+                )
                 if failed:
                     break
                 time.sleep(0.2)
-            told = {rank: self._store.get(f"failed/{rank}").decode() for rank in failed}
-            where = {rank: self._store.get(f"at/{rank}").decode() for rank in answered}
         except RuntimeError:
             return "torchrun and its store have gone"
-        if failed:
-            return "; ".join(f"rank {rank} failed with {told[rank]}" for rank in failed)
-        gone = [rank for rank in others if rank not in (*answered, *lost)]
-        if gone:
-            return "; ".join(f"rank {rank} is gone: killed, or its machine is" for rank in gone)
-        late = [
-            f"rank {rank} has not come within {self.timeout:g} s, it is at {where[rank]}"
-            for rank in answered
-            if rank not in lost
-        ]
-        return "; ".join(late) or "the ranks have lost their connections to one another"
+        where = {rank: f"it is at {line}" for rank, line in at.items()}
+        if stalled:  # first: what torchrun ends because of it, fails too
+            silent = "and does not answer"
+            told = {r: f"has not got on for {limit}, {where.get(r, silent)}" for r in stalled}
+        elif failed:
+            told = {rank: f"failed with {error}" for rank, error in failed.items()}
+        elif gone := set(ranks) - at.keys() - lost.keys():
+            told = dict.fromkeys(sorted(gone), "is gone: killed, or its machine is")
+        else:
+            told = {r: f"has not come within {limit}, {where[r]}" for r in at if r not in lost}
+        if told:
+            return "; ".join(f"rank {rank} {what}" for rank, what in told.items())
+        return "the ranks have lost their connections to one another"
 
 
 @contextmanager

@@ -1,20 +1,28 @@
-"""What is started beside the tests of engines: `python engines_worker.py WHAT FOLDER WORD...`."""
+"""What is started beside the tests of engines: `python engines_worker.py WHAT FOLDER WORD...`.
+
+WHAT is ray, torchrun, or what a process of torchrun suffers while it embeds.
+"""
 
 import json
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from centre_builders import disk
 from centre_builders.errors import InputError
-from semcentres import engines, sharding
+from semcentres import engines, sharding, unembedded
 from semcentres.cli import main
 from semcentres.engines import each_part
+from semcentres.model import Model
+from semcentres.watchdog import Watchdog
 
 NUM = 5
+SLOW, TIMEOUT = 1.5, 6.0  # seconds of an image, and without one
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,27 @@ def by_torchrun(folder: Path, words: list[str]) -> int:
     return main([*words, "engine=torchrun"])
 
 
+def slowly(fault: str, folder: Path, words: list[str]) -> int:
+    """Embed image by image, a part taking longer than the time-out; one process has a fault."""
+    rank, embed = os.environ["RANK"], Model.embed
+
+    def slow(self: Model, *rest: object) -> object:
+        (folder / f"pid{rank}").write_text(str(os.getpid()))
+        if fault == "hung" and rank == "1":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)  # torchrun's does not get through
+            time.sleep(1000)
+        if fault == "frozen" and rank == "1":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        time.sleep(SLOW)
+        return embed(self, *rest)
+
+    Model.embed = slow  # type: ignore[assignment, method-assign]
+    unembedded.BATCH = 1
+    sharding.Watchdog = partial(Watchdog, TIMEOUT)  # type: ignore[assignment, misc]
+    return main([*words, "engine=torchrun"])
+
+
 if __name__ == "__main__":
     what, place, *more = sys.argv[1:]
-    sys.exit((by_ray if what == "ray" else by_torchrun)(Path(place), more))
+    known = {"ray": by_ray, "torchrun": by_torchrun}
+    sys.exit(known.get(what, partial(slowly, what))(Path(place), more))

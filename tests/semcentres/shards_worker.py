@@ -1,16 +1,27 @@
-"""Each of the processes that search shards together: `torchrun ... shards_worker.py FOLDER`."""
+"""Each of the processes that search shards: `torchrun ... shards_worker.py FOLDER [FAULT OUT]`.
 
+With a fault it is `retrieve` among the embeddings in the folder.
+"""
+
+import os
+import signal
 import sys
+import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch.distributed as dist
 from torch import Tensor
 
+from semcentres import cli, retrieving
 from semcentres.index import Index
 from semcentres.settings import TrainerSettings
 from semcentres.shards import Shard, Shards
 from semcentres.watchdog import together
+
+TIMEOUT = 8.0  # seconds
 
 
 def main(folder: Path) -> None:
@@ -42,5 +53,24 @@ def main(folder: Path) -> None:
             dist.broadcast, dist.gather = broadcast, gather
 
 
+def faulty(folder: str, fault: str, out: str) -> int:
+    """Retrieve; in the second process, the first search ends it or never ends."""
+    own = Shards._own
+
+    def failing(self: Shards, *rest: Any) -> np.ndarray:  # noqa: ANN401
+        if self._ranks.rank == 1:
+            Path(out).with_suffix(".pid").write_text(str(os.getpid()))
+            if fault == "killed":
+                os.kill(os.getpid(), signal.SIGKILL)
+            time.sleep(1000)
+        return own(self, *rest)
+
+    Shards._own = failing  # type: ignore[method-assign]
+    retrieving.TrainerSettings = partial(TrainerSettings, rank_timeout=TIMEOUT)  # type: ignore[assignment, misc]
+    return cli.main(["retrieve", f"embeddings={folder}", f"out={out}"])
+
+
 if __name__ == "__main__":
+    if sys.argv[2:]:
+        sys.exit(faulty(*sys.argv[1:]))
     main(Path(sys.argv[1]))

@@ -2,10 +2,14 @@
 
 import json
 import os
+import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +32,8 @@ WORKER = str(Path(__file__).parent / "engines_worker.py")
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=1"]
 QUIET = {**os.environ, "OMP_NUM_THREADS": "1", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
 NUM = 23
+
+Faulty = dict[str, tuple[subprocess.Popen[bytes], Path]]
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +80,51 @@ def test_torchrun_writes_the_same_bytes_though_a_process_is_killed(place: Path) 
     # Each rank its own parts; the one that was killed is done again.
     assert set((place / "rank0").read_text().split()) == {"0", "2", "4"}
     assert (place / "rank1").read_text().split() == ["1", "1", "3"]
+
+
+@pytest.fixture(scope="module")
+def faulty(place: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Faulty]:
+    """Two processes each, all at once since they mostly wait: none has a fault, or one has."""
+    found = {}
+    for fault in ("slow", "hung", "frozen"):
+        folder = tmp_path_factory.mktemp(fault)
+        command = [sys.executable, *TORCHRUN[:-1], WORKER, fault, str(folder), *words(place, fault)]
+        with (folder / "said").open("w") as said:
+            found[fault] = (subprocess.Popen(command, env=QUIET, stderr=said), folder)
+    yield found
+    for process, folder in found.values():
+        process.kill()
+        process.wait()
+        for path in folder.glob("pid*"):
+            with suppress(ProcessLookupError):
+                os.kill(int(path.read_text()), signal.SIGKILL)
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("hung", "rank 0: rank 1 has not got on for 6 s, it is at unembedded.py:"),
+        ("frozen", "rank 0: rank 1 has not got on for 6 s, and does not answer"),
+    ],
+)
+def test_a_process_that_does_not_get_on_is_named(faulty: Faulty, fault: str, told: str) -> None:
+    """While the other works, whose parts take longer than that, and waits for nothing."""
+    process, folder = faulty[fault]
+    assert process.wait(timeout=240) != 0
+    said = folder / "said"
+    assert f"semcentres: {told}" in said.read_text()
+    # A frozen one cannot end itself: torchrun kills it, 30 s after it has asked it to end.
+    limit = 6 + (60 if fault == "frozen" else 30)
+    assert said.stat().st_mtime - (folder / "pid1").stat().st_mtime < limit
+    ended = r"rank 1: ended at unembedded.py:.*: rank 1 has not got on for 6 s, it is at unembedded"
+    assert fault == "frozen" or re.search(ended, said.read_text())
+
+
+def test_parts_may_take_longer_than_the_others_wait(faulty: Faulty, place: Path) -> None:
+    process, folder = faulty["slow"]
+    process.wait(timeout=240)
+    assert "1 of 23 images cannot be read" in (folder / "said").read_text()
+    assert read_embedded(place / "slow").items.equals(read_embedded(place / "local").items)
 
 
 def test_ray_writes_the_same_bytes_and_does_only_what_is_missing(place: Path) -> None:

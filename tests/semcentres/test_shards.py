@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,6 +24,7 @@ from semcentres.index import Index
 from semcentres.shards import Shard, Shards
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+WORKER = str(Path(__file__).parent / "shards_worker.py")
 SIZES = (40, 1000)
 NUM, PARTS = 600, (0, 7, 250, 256, 600)  # rows, and where parts of them begin
 
@@ -96,7 +98,7 @@ def test_shards_find_what_one_index_finds_to_the_bit(k: int) -> None:
 def test_two_processes_find_the_same_and_send_no_more_for_more_rows(tmp_path: Path) -> None:
     for size in SIZES:
         np.save(tmp_path / f"{size}.npy", drawn(size))
-    together(str(Path(__file__).parent / "shards_worker.py"), str(tmp_path))
+    together(WORKER, str(tmp_path))
     sent = {(tmp_path / f"{size}.sent").read_text() for size in SIZES}
     # What the first process sends, 23 queries and their shape, and 10 keys a query from itself.
     assert sent == {str(16 + 23 * 17 * 4 + 23 * 10 * 8)}
@@ -131,6 +133,29 @@ def test_retrieval_is_that_of_one_index_by_one_process_and_by_two(
         **{f"recall_at_{rank}": value for rank, value in metrics.recall_at.items()},
         "r_precision": metrics.r_precision, "map_at_r": metrics.map_at_r, "model": "m",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("killed", "rank 1 is gone: killed"),
+        ("hung", "rank 1 has not come within 8 s, it is at shards.py:"),
+    ],
+)
+def test_a_process_that_fails_ends_retrieval(
+    embeddings: Path, tmp_path: Path, fault: str, told: str
+) -> None:
+    out = tmp_path / "found.json"
+    command = [*TORCHRUN, WORKER, str(embeddings), fault, str(out)]
+    quiet = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, env=quiet, capture_output=True, text=True)
+    ended = time.time()
+    assert done.returncode != 0
+    assert f"semcentres: rank 0: {told}" in done.stderr
+    assert not out.exists()
+    pid = out.with_suffix(".pid")
+    assert ended - pid.stat().st_mtime < 8 + 30
+    assert not Path(f"/proc/{pid.read_text()}").exists()
 
 
 def test_nothing_to_retrieve_is_one_line(
