@@ -3,7 +3,8 @@
 Dimensions: N images.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,12 +41,18 @@ def _schema() -> "pa.Schema":
 
 def items_bytes(items: "pa.Table") -> bytes:
     """Return such a table as Parquet."""
-    import pyarrow as pa
+    buffer = BytesIO()
+    write_items(buffer, [items])
+    return buffer.getvalue()
+
+
+def write_items(file: Path | BytesIO, tables: Iterable["pa.Table"]) -> None:
+    """Write such tables one below the other as Parquet, one of them in memory at a time."""
     from pyarrow import parquet
 
-    buffer = pa.BufferOutputStream()
-    parquet.write_table(items, buffer)
-    return bytes(buffer.getvalue().to_pybytes())
+    with parquet.ParquetWriter(file, _schema()) as writer:
+        for table in tables:
+            writer.write_table(table)
 
 
 def read_items(path: Path, num: int) -> "pa.Table":
@@ -58,6 +65,7 @@ def read_items(path: Path, num: int) -> "pa.Table":
     Raises:
         CorruptArtefact: it is no such table.
     """
+    import pyarrow
     from pyarrow import parquet
 
     with refused_unless(path, "a table of images"), parquet.ParquetFile(path) as file:
@@ -66,6 +74,7 @@ def read_items(path: Path, num: int) -> "pa.Table":
         if not file.schema_arrow.equals(_schema()):
             raise TypeError(f"its columns are {file.schema_arrow.names}, or of other types")
         items = file.read(use_threads=False)
+        pyarrow.default_memory_pool().release_unused()  # more than the table itself
         items.validate(full=True)
         if len(items) != num or items["id"].null_count:
             raise ValueError("an image has no id")

@@ -15,7 +15,7 @@ from jaxtyping import Float, Float32, Int64
 from centre_builders.artefact import read_manifest
 from centre_builders.embedded import COMPLETE, Parts, all_items, open_parts
 from centre_builders.errors import InputError, refused_unless
-from centre_builders.items import items_bytes, read_items
+from centre_builders.items import read_items, write_items
 from semcentres.index import Index
 from semcentres.indexes import AnyIndex, load_index
 from semcentres.shards import Shard, Shards
@@ -133,7 +133,7 @@ def save_collection(
     folder: Path, index: AnyIndex, items: "pa.Table", about: Mapping[str, Any]
 ) -> None:
     """Write a collection's folder, whole or not at all; arguments as of `Collection`."""
-    index.save(folder, about, {ITEMS: items_bytes(items)})
+    index.save(folder, about, lambda place: write_items(place / ITEMS, [items]))
 
 
 def mapped_shards(parts: Parts) -> Shards:

@@ -4,7 +4,7 @@ FAISS reads whatever kind of index a file says it is, some of which open further
 believes a graph's links and an inverted file's ids. So the file is walked to where each part says
 what it is, and what was read is checked before it is searched.
 
-With index.py, kmeans.py, approximate.py, on_disk.py and faiss_kinds.py the only module that
+With index.py, kmeans.py, approximate_index.py, on_disk.py and faiss_kinds.py the only module that
 imports faiss.
 
 Dimensions: N rows of the index, D columns.
@@ -27,7 +27,7 @@ import numpy as np
 from jaxtyping import Float32, Int, Int64
 
 from centre_builders.errors import refused_unless
-from semcentres.faiss_kinds import IP, Faiss, is_graph, within
+from semcentres.faiss_kinds import IP, Faiss, is_graph, lists_of, within
 from semcentres.neighbours import unit_rows
 
 # Above what any index of ours needs; a loop of 2^20 lists, links or levels takes no second.
@@ -94,6 +94,17 @@ def write_faiss(found: Faiss, path: Path) -> None:
     """
     with path.open("wb") as file:
         faiss.write_index(found, faiss.PyCallbackIOWriter(file.write))  # type: ignore[attr-defined]
+
+
+def write_flat(rows: Float32[np.ndarray, "N D"], path: Path) -> None:
+    """Write the flat index of rows, without a copy of them; errors as of `write_faiss`."""
+    flat = faiss.IndexFlatIP(rows.shape[1])
+    flat.ntotal = len(rows)
+    with path.open("wb") as file:
+        # The last eight bytes say how many numbers follow.
+        file.write(faiss.serialize_index(flat)[:-8].tobytes())
+        file.write(rows.size.to_bytes(8, "little"))
+        file.write(np.ascontiguousarray(rows).data)
 
 
 def flat_rows(flat: Faiss) -> Float32[np.ndarray, "N D"]:
@@ -170,18 +181,22 @@ def _skip(file: BufferedReader, item: int) -> None:
 
 def _check_lists(found: Faiss) -> None:
     """Refuse lists that do not hold each of the ids 0 to N - 1 once, or rows not of length 1."""
-    lists, ids = found.invlists, [np.empty(0, np.int64)]
+    lists = found.invlists
     centroids = flat_rows(found.quantizer)
     if lists.nlist != found.nlist or lists.code_size != 4 * found.d:
         raise ValueError("its lists are of another shape than it is")
     if centroids.shape != (found.nlist, found.d) or not np.isfinite(centroids).all():
         raise ValueError("its centroids are not finite, or of another shape than it is")
-    for number in range(found.nlist):
-        if num := lists.list_size(number):
-            ids.append(faiss.rev_swig_ptr(lists.get_ids(number), num).copy())
-            codes = faiss.rev_swig_ptr(lists.get_codes(number), num * lists.code_size)
-            unit_rows("index", codes.view(np.float32).reshape(num, found.d))
-    _check_ids(np.concatenate(ids), found.ntotal)
+    if sum(map(lists.list_size, range(found.nlist))) != found.ntotal:
+        raise _wrong_ids(found.ntotal)
+    # A byte a row, and of the rows a list at a time: there may be more than memory holds.
+    seen = np.zeros(found.ntotal, bool)
+    for _, ids, rows in lists_of(found):
+        unit_rows("index", rows)
+        if 0 <= ids.min() <= ids.max() < len(seen):
+            seen[ids] = True
+    if not seen.all():
+        raise _wrong_ids(len(seen))
 
 
 def _check_graph(graph: Faiss, shape: tuple[int, int]) -> None:
@@ -228,4 +243,8 @@ def _stays(level: int, levels: Ints, starts: Ints, per_level: Ints, links: Ints)
 
 def _check_ids(ids: Int64[np.ndarray, " n"], num: int) -> None:
     if len(ids) != num or not (np.sort(ids) == np.arange(num)).all():
-        raise ValueError(f"its ids are not those from 0 to {num - 1}, each once")
+        raise _wrong_ids(num)
+
+
+def _wrong_ids(num: int) -> ValueError:
+    return ValueError(f"its ids are not those from 0 to {num - 1}, each once")

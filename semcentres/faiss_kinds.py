@@ -1,6 +1,6 @@
 """The two approximate indexes of FAISS, made, searched and read back alike: lists and a graph.
 
-With index.py, kmeans.py and approximate.py the only module that imports faiss.
+With index.py, kmeans.py and approximate_index.py the only module that imports faiss.
 
 Dimensions: N rows of the index, Q queries, D columns, k neighbours.
 """
@@ -9,6 +9,7 @@ Dimensions: N rows of the index, Q queries, D columns, k neighbours.
 import torch  # noqa: F401  # isort: skip
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import faiss
@@ -41,22 +42,21 @@ def trained_lists(rows: Rows, num_rows: int) -> Faiss:
     return found
 
 
-def graph_of(rows: Rows) -> Faiss:
-    """Return an empty one."""
-    graph = faiss.IndexHNSWFlat(rows.shape[1], LINKS, IP)
+def graph_of(dimension: int) -> Faiss:
+    """Return an empty one for rows of D columns."""
+    graph = faiss.IndexHNSWFlat(dimension, LINKS, IP)
     graph.hnsw.efConstruction = EF_BUILD
     return faiss.IndexIDMap(graph)
 
 
-def all_rows(found: Faiss) -> Rows:
-    """Return the rows in the order of their ids, which are 0 to N - 1."""
-    rows = np.empty((found.ntotal, found.d), np.float32)
-    # Not `reconstruct_n`, which gives a tensor where faiss.contrib.torch_utils is imported.
-    if not is_graph(found):
-        found.reconstruct_n_c(0, found.ntotal, faiss.swig_ptr(rows))
-        return rows
-    within(found).storage.reconstruct_n_c(0, found.ntotal, faiss.swig_ptr(rows))
-    return rows[np.argsort(faiss.vector_to_array(found.id_map))]
+def lists_of(found: Faiss) -> Iterator[tuple[int, Int64[np.ndarray, " n"], Rows]]:
+    """Yield number, ids and rows of each list that has any, where FAISS holds them."""
+    lists = found.invlists
+    for number in range(found.nlist):
+        if num := lists.list_size(number):
+            codes = faiss.rev_swig_ptr(lists.get_codes(number), num * lists.code_size)
+            rows = codes.view(np.float32).reshape(num, found.d)
+            yield number, faiss.rev_swig_ptr(lists.get_ids(number), num), rows
 
 
 def is_graph(found: Faiss) -> bool:

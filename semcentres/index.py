@@ -1,4 +1,4 @@
-"""Exact neighbours among unit vectors; with kmeans.py and approximate.py the only one with faiss.
+"""Exact neighbours among unit vectors; faiss is imported by few others.
 
 Dimensions: N rows of the index, Q queries, D columns, K centres, k neighbours, m candidates.
 """
@@ -6,7 +6,8 @@ Dimensions: N rows of the index, Q queries, D columns, K centres, k neighbours, 
 # torch comes first: both bring an OpenMP of their own, and the first one loaded serves both.
 import torch  # noqa: F401  # isort: skip
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
@@ -17,7 +18,7 @@ from jaxtyping import Float, Float32, Int64
 from centre_builders.artefact import verify_folder, write_folder
 from centre_builders.errors import InputError, refused_unless
 from semcentres.exact_search import EXTRA, nearest, nearest_among
-from semcentres.faiss_files import flat_rows, read_faiss, write_faiss
+from semcentres.faiss_files import flat_rows, read_faiss, write_flat
 from semcentres.neighbours import LONGEST, Exclusion, Neighbours, in_blocks, unit_rows
 
 # Above this size FAISS scores with BLAS, whose last bits depend on where a row stands in its
@@ -25,6 +26,10 @@ from semcentres.neighbours import LONGEST, Exclusion, Neighbours, in_blocks, uni
 faiss.cvar.distance_compute_blas_threshold = np.iinfo(np.int32).max
 FILE_NAME = "index.faiss"
 GPU_MAX_FETCH = 2048
+BLOCK = 1 << 14  # rows
+
+Block = tuple[Int64[np.ndarray, " n"], Float32[np.ndarray, "n D"]]
+Beside = Callable[[Path], None]
 
 
 @final
@@ -36,7 +41,6 @@ class Index:
 
     def __init__(self, rows: Float32[np.ndarray, "N D"]) -> None:
         self._rows = rows
-        self._gpu: Any = faiss.index_cpu_to_all_gpus(_flat(rows)) if faiss.get_num_gpus() else None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -105,19 +109,25 @@ class Index:
         """Return `search` in parts of the same bits, each with its rows of the queries."""
         return in_blocks(self._top, self.dimension, len(self), queries, k, exclude, block)
 
-    def save(
-        self, folder: Path, about: Mapping[str, Any], beside: Mapping[str, bytes] | None = None
-    ) -> None:
+    def blocks(self) -> Iterator[Block]:
+        """Yield all rows, some at a time, with their ids; not to be written to."""
+        for start in range(0, len(self), BLOCK):
+            rows = self._rows[start : start + BLOCK]
+            yield np.arange(start, start + len(rows)), rows
+
+    def save(self, folder: Path, about: Mapping[str, Any], beside: Beside | None = None) -> None:
         """Write the index to a folder, whole or not at all.
 
         Args:
             folder: one that is there is replaced.
             about: what the rows were made from, as JSON: fingerprints of encoder, bank, data.
-            beside: further files of the folder, name to content.
+            beside: writes further files into the folder that it is given.
         """
         made = {**about, "shape": [len(self), self.dimension]}
         with write_folder(folder, about=made) as temporary:
-            write_index(_flat(self._rows), temporary, beside)
+            write_flat(self._rows, temporary / FILE_NAME)
+            if beside is not None:
+                beside(temporary)
 
     @classmethod
     def load(cls, folder: Path, expect: Mapping[str, Any] | None = None) -> "Index":
@@ -135,6 +145,11 @@ class Index:
             if [len(index), index.dimension] != about["shape"]:
                 raise ValueError(f"it is not of shape {about['shape']}")
         return index
+
+    @cached_property
+    def _gpu(self) -> Any:  # noqa: ANN401
+        """A copy of the rows on the GPUs, made at the first search, or None without any."""
+        return faiss.index_cpu_to_all_gpus(_flat(self._rows)) if faiss.get_num_gpus() else None
 
     def _top(self, queries: Float32[np.ndarray, "Q D"], k: int) -> Neighbours:
         """Return the first k of all rows, or all."""
@@ -170,13 +185,6 @@ def nearest_centres(
 def describe() -> str:
     """Return the version of faiss and the number of GPUs that it sees."""
     return f"{faiss.__version__}, GPUs: {faiss.get_num_gpus()}"
-
-
-def write_index(found: faiss.Index, folder: Path, beside: Mapping[str, bytes] | None) -> None:
-    """Write an index, and files beside it, into a folder that is there."""
-    write_faiss(found, folder / FILE_NAME)
-    for name, content in (beside or {}).items():
-        (folder / name).write_bytes(content)
 
 
 def _flat(rows: Float32[np.ndarray, "N D"]) -> faiss.IndexFlatIP:

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from centre_builders.artefact import read_manifest
-from semcentres.approximate import ApproximateIndex
+from semcentres.approximate_index import ApproximateIndex
 from semcentres.index import Index
 from semcentres.shards import Shards
 

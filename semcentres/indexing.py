@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from centre_builders.embedded import all_items, open_parts, read_embedded
+from centre_builders.embedded import open_parts
 from centre_builders.errors import UsageError
-from centre_builders.items import items_bytes
-from semcentres.approximate import build_index, check_wanted
-from semcentres.collection import ITEMS, mapped_shards, save_collection
+from centre_builders.items import write_items
+from semcentres.approximate import build_over, check_wanted
+from semcentres.collection import ITEMS, mapped_shards
 from semcentres.indexes import AnyIndex
 from semcentres.on_disk import save_on_disk
 from semcentres.settings import IndexConfig
@@ -40,13 +40,16 @@ def index(config: IndexConfig) -> Indexed:
         raise UsageError(f"on_disk=true is for kind=ivf, got kind={kind}")
     if out.exists() and not (out / ITEMS).is_file() and (out.is_file() or any(out.iterdir())):
         raise UsageError(f"{out} holds something else than an index; name a new folder")
+    parts = open_parts(config.embeddings)
+    rows = mapped_shards(parts)
+
+    def items(folder: Path) -> None:
+        write_items(folder / ITEMS, map(parts.items, range(len(parts.sizes))))
+
+    built: AnyIndex
     if config.on_disk:
-        parts = open_parts(config.embeddings)
-        items = {ITEMS: items_bytes(all_items(parts))}
-        shards = mapped_shards(parts)
-        built = save_on_disk(out, shards, parts.about, items, recall=config.recall)
-        return Indexed(out, built, str(parts.about["model"]))
-    found = read_embedded(config.embeddings)
-    whole = build_index(found.vectors, kind=kind, recall=config.recall)
-    save_collection(out, whole, found.items, found.about)
-    return Indexed(out, whole, str(found.about["model"]))
+        built = save_on_disk(out, rows, parts.about, items, recall=config.recall)
+    else:
+        built = build_over(rows, kind=kind, recall=config.recall)
+        built.save(out, parts.about, items)
+    return Indexed(out, built, str(parts.about["model"]))

@@ -3,10 +3,10 @@
 The lists' centroids are learnt from a sample, each shard of rows is put into lists by itself, and
 FAISS merges them on the disk. Beside the index lies `index.ivfdata`, which a search maps.
 
-With index.py, kmeans.py, approximate.py, faiss_kinds.py and faiss_files.py the only module that
-imports faiss.
+With index.py, kmeans.py, approximate_index.py, faiss_kinds.py and faiss_files.py the only module
+that imports faiss.
 
-Dimensions: N rows, S rows of a sample, D columns, k neighbours.
+Dimensions: N rows, D columns, k neighbours.
 """
 
 # torch comes first: see index.py.
@@ -23,15 +23,15 @@ from typing import Any
 import faiss
 import numpy as np
 from faiss.contrib.ondisk import merge_ondisk
-from jaxtyping import Int64
 
 from centre_builders.artefact import write_folder
 from centre_builders.disk import writing
 from centre_builders.errors import InputError
-from semcentres.approximate import SAMPLE, ApproximateIndex, Recall, tell_recall, widen
+from semcentres.approximate import SAMPLE, draw, exact_cosines, lists_for, tell_recall, widen
+from semcentres.approximate_index import ApproximateIndex, Recall
 from semcentres.faiss_files import LISTS_NAME, silence, write_faiss
-from semcentres.faiss_kinds import POINTS_PER_LIST, SEED, Faiss, num_lists, trained_lists
-from semcentres.index import Index, write_index
+from semcentres.faiss_kinds import Faiss, num_lists
+from semcentres.index import FILE_NAME, Beside
 from semcentres.shards import Shards
 
 
@@ -39,7 +39,7 @@ def save_on_disk(
     folder: Path,
     rows: Shards,
     about: Mapping[str, Any],
-    beside: Mapping[str, bytes],
+    beside: Beside,
     *,
     recall: float = 0.95,
     k: int = 10,
@@ -66,7 +66,8 @@ def save_on_disk(
         # `made` is written when the block ends.
         made["width"] = width
         made["recall"] = [measured.value, measured.k, measured.num_rows]
-        write_index(found, temporary, beside)
+        write_faiss(found, temporary / FILE_NAME)
+        beside(temporary)
         del found  # it maps the lists
     tell_recall(f"IVF {num_lists(len(rows))} lists on disk, nprobe {width}", recall, measured)
     return ApproximateIndex.load(folder)
@@ -74,8 +75,7 @@ def save_on_disk(
 
 def _merged(rows: Shards, folder: Path) -> Faiss:
     """Return the inverted file, its lists in the folder."""
-    drawn = _draw(len(rows), POINTS_PER_LIST * num_lists(len(rows)))
-    found = trained_lists(rows.rows(drawn), len(rows))
+    found = lists_for(rows)
     with TemporaryDirectory(dir=folder) as blocks:
         names = []
         for number, shard in enumerate(rows.shards):
@@ -98,23 +98,14 @@ def _merged(rows: Shards, folder: Path) -> Faiss:
 
 def _measured(found: Faiss, rows: Shards, wanted: float, k: int) -> tuple[int, Recall]:
     """Return the least width, by doubling, that has the recall wanted, and the recall it has."""
-    drawn = _draw(len(rows), min(SAMPLE, len(rows)))
+    drawn = draw(len(rows), min(SAMPLE, len(rows)))
     queries = rows.rows(drawn)
     last = rows.search(queries, k, exclude=drawn).cosines[:, -1:]
 
     def recall_of(width: int) -> float:
         searched = ApproximateIndex(found, width, Recall(0.0, k, 0))
         ids = searched.search(queries, k, exclude=drawn).ids
-        # Scored as the exact search does, to the bit.
-        near = Index.over(rows.rows(ids.ravel()))
-        scores = near.score(queries, np.arange(ids.size).reshape(ids.shape))
-        return float((scores >= last).mean())
+        return float((exact_cosines(rows, queries, ids) >= last).mean())
 
     width, value = widen(found, k, wanted, recall_of)
     return width, Recall(value, k, len(drawn))
-
-
-def _draw(num: int, wanted: int) -> Int64[np.ndarray, " S"]:
-    """Return some of the rows, in order, so that a shard's are read together."""
-    drawn = np.random.default_rng(SEED).choice(num, min(num, wanted), replace=False)
-    return np.sort(drawn).astype(np.int64)

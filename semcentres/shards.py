@@ -20,7 +20,7 @@ import torch.distributed as dist
 from jaxtyping import Float, Float32, Int64
 
 from semcentres.exact_search import pack, unpack
-from semcentres.index import Index
+from semcentres.index import Block, Index
 from semcentres.neighbours import Exclusion, Neighbours, in_blocks
 from semcentres.ranks import ALONE, Ranks
 
@@ -72,12 +72,17 @@ class Shards:
 
     def rows(self, ids: Int64[np.ndarray, " n"]) -> Float32[np.ndarray, "n D"]:
         """Return the rows of these ids, all of them held by this process."""
-        starts = [shard.first for shard in self.shards]
         found = np.empty((len(ids), self.dimension), np.float32)
-        for place, id_ in enumerate(ids.tolist()):
-            shard = self.shards[int(np.searchsorted(starts, id_, side="right")) - 1]
-            found[place] = shard.index.vectors[id_ - shard.first]
+        for shard in self.shards:
+            at = np.flatnonzero((ids >= shard.first) & (ids < shard.first + len(shard.index)))
+            found[at] = shard.index.vectors[ids[at] - shard.first]
         return found
+
+    def blocks(self) -> Iterator[Block]:
+        """Yield the rows that this process holds, some at a time, with their ids."""
+        for shard in self.shards:
+            for ids, rows in shard.index.blocks():
+                yield shard.first + ids, rows
 
     def search(
         self, queries: Float[np.ndarray, "Q D"], k: int, *, exclude: Exclusion = None

@@ -27,7 +27,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from semcentres.approximate import ApproximateIndex
+from semcentres.approximate_index import ApproximateIndex
 from semcentres.index import Index
 from semcentres.softmin import scale_of, softmin
 

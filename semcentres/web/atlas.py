@@ -1,6 +1,6 @@
 """Images and centres on the map.
 
-Dimensions: N images of the collection, n of them on the map, K centres, m new ones, D width.
+Dimensions: n images on the map, K centres, m new ones, D width.
 """
 
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from semcentres.evaluation.plane import in_plane
+from semcentres.indexes import AnyIndex
+from semcentres.shards import Shards
 
 MOST = 2000  # images on the map
 NEIGHBOURS = 5  # among which a new centre is placed
@@ -29,16 +31,16 @@ class Layout:
     centres: Float[np.ndarray, "K 2"]
 
 
-def lay_out(vectors: Float[np.ndarray, "N D"], centres: Float[np.ndarray, "K D"]) -> Layout:
+def lay_out(index: AnyIndex | Shards, centres: Float[np.ndarray, "K D"]) -> Layout:
     """Return the places of at most 2,000 images, evenly spread over the rows, and of all centres.
 
     Args:
-        vectors: unit rows.
+        index: of the images' embeddings.
         centres: unit rows.
     """
-    num = min(MOST, len(vectors))
-    rows = np.linspace(0, len(vectors) - 1, num).round().astype(np.int64)
-    both = np.concatenate([vectors[rows], centres])
+    num = min(MOST, len(index))
+    rows = np.linspace(0, len(index) - 1, num).round().astype(np.int64)
+    both = np.concatenate([index.rows(rows), centres])
     # Of three vectors or fewer t-SNE makes nothing.
     places = in_plane(both) if len(both) > 3 else both[:, :2].astype(np.float64)
     low, high = places.min(axis=0), places.max(axis=0)

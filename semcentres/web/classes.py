@@ -11,7 +11,10 @@ from jaxtyping import Float, Int64
 from centre_builders.bank import CentreBank
 from centre_builders.changes import add, retire
 from centre_builders.errors import InputError
-from semcentres.index import nearest_centres
+from semcentres.index import Index, nearest_centres
+from semcentres.indexes import AnyIndex
+from semcentres.neighbours import Neighbours
+from semcentres.shards import Shards
 from semcentres.web.answers import Candidate, ClassInfo, Judged
 
 MOST_ADDED = 256  # each makes every answer about the classes longer
@@ -21,16 +24,21 @@ MOST_ADDED = 256  # each makes every answer about the classes longer
 class Classes:
     """A bank, and where its classes are among some images; not for several threads at a time.
 
-    An added class costs one product with all images; the others are not looked at again.
+    An added class costs one product with all images; the others are not looked at again. Of the
+    images' embeddings a block is looked at at a time, and 48 bytes an image are kept.
 
     Args:
-        vectors: unit embeddings of the images.
+        index: of the images' embeddings.
         bank: the trained classes.
     """
 
-    def __init__(self, vectors: Float[np.ndarray, "N D"], bank: CentreBank) -> None:
-        self._vectors, self._trained = vectors, bank
-        self._near = nearest_centres(vectors, bank.vectors, 2)
+    def __init__(self, index: AnyIndex | Shards, bank: CentreBank) -> None:
+        self._index, self._trained = index, bank
+        centres, shape = Index.build(bank.vectors), (len(index), min(2, len(bank.names)))
+        self._near = Neighbours(np.empty(shape, np.int64), np.empty(shape, np.float32))
+        for rows, vectors in index.blocks():
+            found = centres.search(vectors, 2)
+            self._near.ids[rows], self._near.cosines[rows] = found.ids, found.cosines
         self._change(bank)
 
     def add(self, name: str, description: str | None = None) -> None:
@@ -107,9 +115,12 @@ class Classes:
     def _change(self, bank: CentreBank) -> None:
         self.bank = bank
         new = bank.vectors[len(self._trained.names) :]
-        rows = np.arange(len(self._trained.names), len(bank.names))
-        ids = np.hstack([self._near.ids, np.broadcast_to(rows, (len(self._vectors), len(rows)))])
-        cosines = np.hstack([self._near.cosines, self._vectors @ new.T])
+        added = np.arange(len(self._trained.names), len(bank.names))
+        to_new = np.empty((len(self._index), len(new)), np.float32)
+        for rows, vectors in self._index.blocks() if len(new) else ():
+            to_new[rows] = vectors @ new.T
+        ids = np.hstack([self._near.ids, np.broadcast_to(added, to_new.shape)])
+        cosines = np.hstack([self._near.cosines, to_new])
         # Stable: where a new centre is as near as an old one, the image stays.
         order = np.argsort(-cosines, axis=1, kind="stable")[:, :2]
         self._ids = np.take_along_axis(ids, order, axis=1)

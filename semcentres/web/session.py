@@ -73,8 +73,8 @@ class Session:
         self.model, self.collection = model, collection
         self._picture = lru_cache(MOST_KEPT)(lambda row: webp(picture(row).numpy()))
         self._text_vector = lru_cache(MOST_KEPT)(self._read_text)
-        self._vectors = collection.vectors
-        self.classes = Classes(self._vectors, model.bank)
+        self._index = collection.index
+        self.classes = Classes(self._index, model.bank)
         self._uploads: OrderedDict[str, Upload] = OrderedDict()
         self._layout: Layout | None = None
         self._laying_out = Lock()
@@ -138,7 +138,7 @@ class Session:
         """
         item = self.item(row)
         query = Query(kind="item", value=str(row), thumbnail=item.thumbnail, subject=item)
-        return self._near(query, self._vectors[row], k, without=row)
+        return self._near(query, self._index.rows(np.array([row]))[0], k, without=row)
 
     def by_upload(self, token: str, k: int) -> Answer:
         """Return the images nearest to one that was sent.
@@ -218,14 +218,14 @@ class Session:
         """Return the places of images and trained centres; some seconds at the first time."""
         with self._laying_out:
             if self._layout is None:
-                self._layout = lay_out(self._vectors, self.model.bank.vectors)
+                self._layout = lay_out(self._index, self.model.bank.vectors)
             return self._layout
 
     def map(self, layout: Layout) -> Map:
         """Return the map, with the classes as they are now."""
         bank, nearest = self.classes.bank, self.classes.nearest()
         new = bank.vectors[len(layout.centres) :]
-        places = [*layout.centres, *place(new, self._vectors[layout.rows], layout)]
+        places = [*layout.centres, *place(new, self._index.rows(layout.rows), layout)]
         infos = (self.classes.info(row) for row in range(len(bank.names)))
         return Map(
             total=len(self.collection),

@@ -10,7 +10,8 @@ import pytest
 
 from centre_builders.errors import CorruptArtefact, InputError
 from semcentres import approximate
-from semcentres.approximate import ApproximateIndex, Kind, build_index
+from semcentres.approximate import Kind, build_index
+from semcentres.approximate_index import ApproximateIndex
 from semcentres.index import Index
 
 

@@ -12,7 +12,8 @@ from PIL import Image
 from centre_builders.changes import add
 from centre_builders.errors import CorruptArtefact, InputError
 from centre_builders.items import make_items
-from semcentres.approximate import ApproximateIndex, build_index
+from semcentres.approximate import build_index
+from semcentres.approximate_index import ApproximateIndex
 from semcentres.cli import main
 from semcentres.collection import Collection, save_collection
 from semcentres.compose import load_config
@@ -69,6 +70,12 @@ def test_every_kind_is_opened_and_gives_its_rows_back(kind: str, tmp_path: Path)
     found = load_index(tmp_path / "i", {"model": "m"})
     assert found.kind == kind
     assert isinstance(found, Index) == (kind == "flat")
+    some = np.array([2002, 0, 77, 77])
+    assert (found.rows(some) == rows[some]).all()
+    assert "vectors" not in vars(found)  # for a few rows, not all are put together
+    blocks = list(found.blocks())
+    assert sorted(np.concatenate([ids for ids, _ in blocks]).tolist()) == list(range(2003))
+    assert all((block == rows[ids]).all() for ids, block in blocks)
     assert (found.vectors == rows).all()
     assert found.search(rows[[7, 1990]], 1).ids[:, 0].tolist() == [7, 1990]
     with pytest.raises(InputError, match="model is 'm', wanted 'n'"):

@@ -5,6 +5,9 @@ import os
 import subprocess
 import sys
 import time
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,11 +19,15 @@ from centre_builders.artefact import write_folder
 from centre_builders.embedded import complete, open_parts, read_embedded, write_part
 from centre_builders.errors import CorruptArtefact, InputError
 from centre_builders.items import make_items
+from semcentres.approximate import Kind, build_index, build_over
+from semcentres.approximate_index import ApproximateIndex
 from semcentres.cli import main
 from semcentres.collection import Collection, mapped_shards
 from semcentres.evaluation.knn import knn_predict
 from semcentres.evaluation.retrieval import retrieval_metrics
 from semcentres.index import Index
+from semcentres.indexes import describe_index
+from semcentres.on_disk import save_on_disk
 from semcentres.shards import Shard, Shards
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -93,6 +100,9 @@ def test_shards_find_what_one_index_finds_to_the_bit(k: int) -> None:
     ids = np.array([999, 0, 100, 99, 700])
     assert np.array_equal(shards.rows(ids), rows[ids])
     assert np.array_equal(shards.vectors, rows)
+    numbers = np.concatenate([numbers for numbers, _ in shards.blocks()])
+    assert np.array_equal(numbers, np.arange(1000))
+    assert all(np.array_equal(block, rows[numbers]) for numbers, block in shards.blocks())
 
 
 def test_two_processes_find_the_same_and_send_no_more_for_more_rows(tmp_path: Path) -> None:
@@ -226,6 +236,55 @@ def test_lists_on_disk_hold_each_row_once(embeddings: Path, tmp_path: Path) -> N
     wanted = Index.build(whole.vectors).search(drawn(40), 12)
     np.testing.assert_allclose(found.cosines, wanted.cosines, atol=1e-6)
     assert main([*words, "kind=hnsw", f"out={tmp_path / 'other'}"]) == 2
+
+
+@pytest.mark.parametrize("kind", ["flat", "ivf", "hnsw"])
+def test_an_index_of_parts_is_that_of_their_rows(
+    embeddings: Path, tmp_path: Path, kind: Kind
+) -> None:
+    words = [f"embeddings={embeddings}", f"out={tmp_path / 'made'}", f"kind={kind}", "recall=0.9"]
+    assert main(["index", *words]) == 0
+    among, whole = Collection.load(tmp_path / "made"), read_embedded(embeddings)
+    assert among.items.equals(whole.items)
+    wanted = build_index(whole.vectors, kind=kind, recall=0.9)
+    assert describe_index(among.index) == describe_index(wanted)
+    found, wanted = (each.search(drawn(40), 12) for each in (among.index, wanted))
+    assert np.array_equal(found.ids, wanted.ids)
+    assert found.cosines.tobytes() == wanted.cosines.tobytes()
+
+
+@contextmanager
+def at_most(num_bytes: float) -> Iterator[None]:
+    """See to it that numpy never holds so many bytes; files and FAISS do not count."""
+    tracemalloc.start()
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < num_bytes
+    finally:
+        tracemalloc.stop()
+
+
+def test_lists_are_made_and_read_a_part_at_a_time(tmp_path: Path) -> None:
+    """Of 100,000 rows: as many as their centroids are learnt from, and then ten in a hundred."""
+    rows = drawn(100_000, 32)
+    ends = range(0, len(rows), 10_000)
+    for number, start in enumerate(ends):
+        np.save(tmp_path / f"{number}.npy", rows[start : start + 10_000])
+    parts = [np.load(tmp_path / f"{n}.npy", mmap_mode="c") for n in range(len(ends))]
+    shards = [Shard(n, Index.over(np.asarray(part))) for n, part in zip(ends, parts, strict=True)]
+    among = Shards(shards, *rows.shape)
+    with at_most(0.8 * rows.nbytes):
+        assert len(build_over(among, kind="ivf", recall=0.5)) == len(rows)
+    made = tmp_path / "made"
+    with at_most(0.8 * rows.nbytes):
+        save_on_disk(made, among, {}, lambda _: None, recall=0.5)
+    few = np.array([99_999, 5])
+    with at_most(0.2 * rows.nbytes):
+        index = ApproximateIndex.load(made)
+        found = index.rows(few)
+        assert index.search(found, 3).cosines[:, 0] == pytest.approx(1, abs=1e-5)
+        assert sum(len(block) for _, block in index.blocks()) == len(rows)
+    assert np.array_equal(found, rows[few])
 
 
 def test_lists_that_lead_out_of_their_file_are_refused(embeddings: Path, tmp_path: Path) -> None:

@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from semcentres.approximate import ApproximateIndex, Recall, build_index
+from semcentres.approximate import build_index
+from semcentres.approximate_index import ApproximateIndex, Recall
 from semcentres.index import Index
 from semcentres.softmin import softmin
 from semcentres.top_k_softmin import top_k_softmin

@@ -12,7 +12,7 @@ import pytest
 
 from centre_builders.artefact import write_folder
 from centre_builders.errors import CorruptArtefact
-from semcentres.approximate import ApproximateIndex
+from semcentres.approximate_index import ApproximateIndex
 from semcentres.faiss_kinds import graph_of, trained_lists, within
 from semcentres.index import FILE_NAME, Index
 from semcentres.indexes import load_index
@@ -35,7 +35,7 @@ def lists(ids: np.ndarray | None = None, vectors: np.ndarray | None = None) -> A
 
 
 def graph() -> Any:  # noqa: ANN401
-    found = graph_of(rows())
+    found = graph_of(rows().shape[1])
     found.add_with_ids(rows(), np.arange(NUM))
     return found
 

@@ -6,14 +6,14 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 CALLS = {
     "torch.save", "np.save", "np.savez", "np.savez_compressed", "faiss.write_index",
-    "torch.onnx.export", "torch.export.save", "parquet.write_table", "shutil.copy",
-    "shutil.copy2", "shutil.copyfile", "shutil.copytree", "shutil.move",
+    "torch.onnx.export", "torch.export.save", "parquet.write_table", "parquet.ParquetWriter",
+    "shutil.copy", "shutil.copy2", "shutil.copyfile", "shutil.copytree", "shutil.move",
 }  # fmt: skip
 METHODS = {"open", "write_text", "write_bytes", "savefig", "tofile", "save_pretrained"}
 KNOWN = {
     "centre_builders/artefact.py": {"open", "write_text"},  # the place itself
     "centre_builders/embedded.py": {"np.save"},  # into memory
-    "centre_builders/items.py": {"parquet.write_table"},  # into memory
+    "centre_builders/items.py": {"parquet.ParquetWriter"},  # into memory, or in write_folder
     "semcentres/bundle.py": {"shutil.copy2"},  # in write_folder
     # The lock; records, which are appended; the state, in write_folder.
     "semcentres/checkpoint.py": {"open", "torch.save"},
@@ -21,7 +21,6 @@ KNOWN = {
     "semcentres/deployed.py": {"torch.export.save", "torch.onnx.export"},  # in bundle.py's
     "semcentres/evaluation/canvas.py": {"savefig"},  # into memory
     "semcentres/faiss_files.py": {"open", "faiss.write_index"},  # in write_folder
-    "semcentres/index.py": {"write_bytes"},  # in write_folder
 }
 
 

@@ -13,8 +13,11 @@ from fastapi.testclient import TestClient
 from PIL import Image
 from torch import Tensor
 
+from semcentres.cli import main
+from semcentres.settings import ServeConfig
 from semcentres.web.app import make_app
 from semcentres.web.routes import READERS
+from semcentres.web.serve import open_session
 from semcentres.web.session import Session
 
 MARKUP = "<img src=x onerror=alert(1)>"
@@ -48,6 +51,26 @@ def test_about_counts_images_by_their_nearest_centre(client: TestClient, session
     assert [its["name"] for its in about["classes"]] == ["blue", "green", "red", "yellow"]
     assert [its["num_images"] for its in about["classes"]] == counts
     assert not any(its["added"] for its in about["classes"])
+
+
+def test_lists_on_the_disk_are_served_from_there(
+    index: Path, run_dir: Path, session: Session, tmp_path: Path
+) -> None:
+    """As a flat index is, and without their rows in memory."""
+    words = [f"embeddings={index.parent / 'embeddings'}", f"out={tmp_path / 'lists'}"]
+    assert main(["index", *words, "on_disk=true", "recall=1"]) == 0
+    served = open_session(ServeConfig(model=str(run_dir), index=str(tmp_path / "lists")))
+    for each in (served, session):
+        each.add("orange", None)
+    assert served.about() == session.about()
+    for one, other in zip(served.layout().images, session.layout().images, strict=True):
+        assert one == pytest.approx(other, abs=1e-3)
+    for row in range(55):
+        assert served.item(row).predicted.name == session.item(row).predicted.name
+    assert served.by_item(3, 5).hits[0].cosine == pytest.approx(
+        session.by_item(3, 5).hits[0].cosine
+    )
+    assert "vectors" not in vars(served.collection.index)
 
 
 @pytest.mark.parametrize("name", ["red", "blue"])
