@@ -115,6 +115,8 @@ def _lead(
             run.clear()  # now that nothing is left that may be refused
         write_file(run.path / "config.yaml", yaml.safe_dump(asdict(config)).encode())
         bank.save(run.path / CENTRES)
+        if others.ranks.count > 1:
+            bank = CentreBank.load(run.path / CENTRES, mapped=True)  # in place of a copy of its own
         save_split(run.path, source, split)
         log.info(describe(config, source, split, bank))
         if not len(split.validation):

@@ -1,6 +1,7 @@
 """Two processes of which one fails, dies, hangs or is told to stop: the others end, and say why."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -87,6 +88,7 @@ def test_a_signal_stops_two_ranks_and_one_goes_on(tmp_path: Path) -> None:
     command = [*TORCHRUN, *words, f"run_dir={run.path}"]
     process = subprocess.Popen(command, env=QUIET, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: len(run.records()) >= 3, process)
+    assert [own_pages(pid, run.path / "centres.safetensors") for pid in children(process)] == [0, 0]
     process.send_signal(signal.SIGTERM)
     _, errors = process.communicate(timeout=60)
     assert process.returncode != 0
@@ -110,6 +112,18 @@ def test_a_signal_stops_two_ranks_and_one_goes_on(tmp_path: Path) -> None:
 
 def pids(folder: Path) -> list[int]:
     return [int(path.read_text() or 0) for path in folder.glob("pid*")]
+
+
+def children(process: subprocess.Popen[str]) -> list[int]:
+    told = Path(f"/proc/{process.pid}/task").glob("*/children")
+    return [int(pid) for path in told for pid in path.read_text().split()]
+
+
+def own_pages(pid: int, path: Path) -> int:
+    """Return of how many kilobytes of a file that it has mapped a process holds a copy."""
+    mappings = re.split(r"\n(?=[0-9a-f]+-)", Path(f"/proc/{pid}/smaps").read_text())
+    (mapped,) = [text for text in mappings if text.splitlines()[0].endswith(str(path))]
+    return int(re.search(r"\nAnonymous: +(\d+)", mapped)[1])
 
 
 def alive(pid: int) -> bool:
