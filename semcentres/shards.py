@@ -72,9 +72,10 @@ class Shards:
 
     def rows(self, ids: Int64[np.ndarray, " n"]) -> Float32[np.ndarray, "n D"]:
         """Return the rows of these ids, all of them held by this process."""
-        found = np.empty((len(ids), self.dimension), np.float32)
-        for shard in self.shards:
-            at = np.flatnonzero((ids >= shard.first) & (ids < shard.first + len(shard.index)))
+        found, order = np.empty((len(ids), self.dimension), np.float32), np.argsort(ids)
+        starts = [shard.first for shard in self.shards[1:]]
+        of_each = np.split(order, np.searchsorted(ids[order], starts))
+        for shard, at in zip(self.shards, of_each, strict=True):
             found[at] = shard.index.vectors[ids[at] - shard.first]
         return found
 
