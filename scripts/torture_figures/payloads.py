@@ -29,7 +29,6 @@ from centre_builders.tree_files import read_taxonomy
 from centre_builders.word2vec import Word2Vec
 from semcentres.backbones import read_weights
 from semcentres.checkpoint import STATE, RunFolder
-from semcentres.cli import main
 from semcentres.collection import ITEMS, Collection
 from semcentres.compose import load_config
 from semcentres.data.image_file import load_image
@@ -105,9 +104,16 @@ def _words(path: Path) -> object:
     return Word2Vec(path=str(path)).build(["a"], seed=0)
 
 
+RUN_FILES = (WEIGHTS, CENTRES, "config.yaml", "split.json", "metrics.json", "metrics.jsonl")
+SUFFIXES = (
+    ".txt", ".csv", ".json", ".bin", ".kv", ".model", ".npy", ".parquet", ".safetensors", ".yaml",
+    ".png",
+)  # fmt: skip
+
+
 def run_folder(content: bytes, place: Path) -> Path:
-    """Return a run folder of which every file is the payload."""
-    for name in (WEIGHTS, CENTRES, "config.yaml", "split.json", "metrics.json", "metrics.jsonl"):
+    """Return a run folder of which every file is the payload, as are further files x.*."""
+    for name in (*RUN_FILES, *(f"x{suffix}" for suffix in SUFFIXES)):
         (place / name).write_bytes(content)
     _checkpoint(content, place)
     _collection(content, place / "index")
@@ -198,20 +204,6 @@ def verb_words(run: Path) -> list[list[str]]:
             f"+hydra.callbacks.x.path={run}/it-ran",
         ],
     ]
-
-
-SUFFIXES = (
-    ".txt", ".csv", ".json", ".bin", ".kv", ".model", ".npy", ".parquet", ".safetensors", ".yaml",
-    ".png",
-)  # fmt: skip
-
-
-def call_verb(number: int, content: bytes, place: Path) -> str:
-    """Run one of the verbs over payloads and return its exit code."""
-    run_folder(content, place)
-    for suffix in SUFFIXES:
-        (place / f"x{suffix}").write_bytes(content)
-    return f"exit {main(verb_words(place)[number])}"
 
 
 NAIVE: dict[str, Callable[[Path], Any]] = {

@@ -4,61 +4,44 @@
 """
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
-from typing import Any
+from pydoc import locate
+from typing import Any, cast
 
 # torch comes first: both bring an OpenMP of their own.
 import torch  # isort: skip
 import faiss
-import hydra.utils
 import numpy as np
 import yaml
+from hydra.utils import instantiate
 
 from centre_builders.bank import CentreBank
+from centre_builders.errors import InputError, UsageError
 from centre_builders.sealed import save_sealed
 from centre_builders.stored import rebuild
-from semcentres.cli import main
 from semcentres.components import build
 from semcentres.compose import compose_settings
 from semcentres.model import Model
 from semcentres.weights import CENTRES, WEIGHTS
+from torture_figures.forbidden_targets import SHAPES, TARGETS, Component, component, targets_of
 from torture_figures.payloads import (
     LOADERS,
     NAIVE,
     PAYLOADS,
-    call_verb,
+    run_folder,
     sentence_folder,
     verb_words,
 )
+from torture_figures.r13_input_faults import told
 from torture_figures.sandbox import BAD, MARKER, outcomes
 
 GOAL = "payload files through every loader and verb, and 25 forbidden targets: 0 executed"
 
-RAN = ("executed", "crash", "hang")
-# What would run if it were called; {} is the marker, the file that shows that it was.
-TARGETS = {
-    "os.system": "touch {}", "os.popen": "touch {}", "os.mkdir": "{}", "os.makedirs": "{}",
-    "subprocess.run": "{}", "subprocess.Popen": "{}", "subprocess.getoutput": "touch {}",
-    "builtins.eval": "open('{}', 'w')", "builtins.exec": "open('{}', 'w')", "builtins.open": "{}",
-    "runpy.run_path": "{}", "timeit.timeit": "open('{}', 'w')", "pathlib.Path.touch": "{}",
-    "importlib.import_module": "{}", "shutil.rmtree": "{}", "pickle.loads": "{}",
-    "torch.load": "{}", "numpy.load": "{}", "numpy.fromfile": "{}", "joblib.load": "{}",
-    "gensim.models.KeyedVectors.load": "{}", "semcentres.checkpoint.shutil.rmtree": "{}",
-    "centre_builders.artefact.write_file": "{}", "centre_builders.import_vectors.main": "{}",
-    "semcentres.data.npm.read_package": "{}",
-}  # fmt: skip
-Component = dict[str, Any]
-SHAPES: dict[str, Callable[[Component], Component]] = {
-    "plain": lambda bad: bad,
-    "partial": lambda bad: {**bad, "_partial_": True},
-    "nested": lambda bad: {"_target_": "semcentres.encoder.small_conv", "width": {"deep": [bad]}},
-    "in a list": lambda bad: {"_target_": "centre_builders.mix.Mix", "builders": [[bad]]},
-    "interpolated": lambda bad: {**bad, "x": bad["_target_"], "_target_": "${x}"},
-    "from the environment": lambda bad: {**bad, "_target_": "${oc.env:HOME}"},
-}
+REFUSED = (UsageError.exit_code, InputError.exit_code)
 
 
 def run(trials: int, seed: int) -> dict[str, Any]:
@@ -70,6 +53,7 @@ def run(trials: int, seed: int) -> dict[str, Any]:
     contents, kinds = list(PAYLOADS.values()), list(NAIVE)
     num_verbs = len(verb_words(Path()))
     routes = [(t, s, r) for t in TARGETS for s in SHAPES.values() for r in ROUTES]
+    targets = list(TARGETS)
 
     def file(number: int, place: Path) -> str:
         which, payload = divmod(number * step, len(contents))
@@ -77,39 +61,63 @@ def run(trials: int, seed: int) -> dict[str, Any]:
 
     def verb(number: int, place: Path) -> str:
         which, payload = divmod(number * step, len(contents))
-        return call_verb(which, contents[payload](place / MARKER), place)
+        words = verb_words(run_folder(contents[payload](place / MARKER), place))[which]
+        code, said = told(words)
+        # A text may be read as data: 0.
+        if code and (judged := _judged(code, said)) != "refused":
+            raise RuntimeError(judged)
+        return f"exit {code}"
 
     def target(number: int, place: Path) -> str:
         name, shape, route = routes[number * step]
-        return str(route(shape(_component(name, place)), place))
+        os.environ["TORTURE_TARGET"] = name
+        return _refusal(route, shape(component(name, place)), place)
 
     def naive_file(number: int, place: Path) -> str:
         (place / "x").write_bytes(PAYLOADS[kinds[number]](place / MARKER))
         return str(NAIVE[kinds[number]](place / "x"))
 
     def naive_target(number: int, place: Path) -> str:
-        return str(hydra.utils.instantiate(_component(list(TARGETS)[number], place)))
+        bad = component(targets[number], place)
+        call = cast("Callable[..., object]", locate(bad.pop("_target_")))
+        return str(call(*bad.pop("_args_"), **bad))
+
+    def by_hydra(number: int, place: Path) -> str:
+        return str(instantiate(component(targets[number], place)))
 
     measured = {
         "loaders": outcomes(file, len(LOADERS) * len(contents) // step),
         "verbs": outcomes(verb, num_verbs * len(contents) // step),
         "sentence model": outcomes(lambda _, place: str(sentence_folder(place / MARKER, place)), 1),
-        "targets": outcomes(target, len(routes) // step, told_of=RAN),
+        "targets": outcomes(target, len(routes) // step, wanted="refused"),
     }
     naive = {
         "loaders": outcomes(naive_file, len(kinds), told_of=()),
-        "targets": outcomes(naive_target, len(TARGETS), told_of=()),
+        "targets, called": outcomes(naive_target, len(TARGETS), told_of=()),
+        "targets, by Hydra with its list of what is blocked": outcomes(
+            by_hydra, len(TARGETS), told_of=()
+        ),
     }
-    # What may be called is refused by its name, or read as data; anything may be said of it.
-    sound = not any(
-        set(RAN if what == "targets" else BAD) & set(found) for what, found in measured.items()
-    )
-    toothed = all(found.get("executed", 0) for found in naive.values())
+    sound = not any(set(BAD) & set(found) for found in measured.values())
+    # All targets, or one that does nothing would pass for one that was not called.
+    toothed = naive["targets, called"] == {"executed": len(TARGETS)}
+    toothed &= all(found.get("executed", 0) for found in naive.values())
     return {"goal": GOAL, "measured": measured, "naive": naive, "passed": sound and toothed}
 
 
-def _component(target: str, place: Path) -> Component:
-    return {"_target_": target, "_args_": [TARGETS[target].format(place / MARKER)]}
+def _refusal(route: "Route", bad: Component, place: Path) -> str:
+    """Return "refused" where a route does so in one line that names a target; else what it did."""
+    try:
+        code, said = route(bad, place)
+    except InputError as error:
+        code, said = error.exit_code, str(error)
+    named = any(target in said for target in targets_of(bad))
+    return _judged(code, said) if named else f"names no target: {said}"
+
+
+def _judged(code: int, said: str) -> str:
+    one_line = len(said.splitlines()) == 1
+    return "refused" if code in REFUSED and one_line else f"{code}: {said}"
 
 
 @cache
@@ -118,30 +126,32 @@ def _trained() -> dict[str, Any]:
     return asdict(compose_settings("train", []))
 
 
-def _by_build(component: Component, _place: Path) -> object:
-    return build(component)
+def _by_build(bad: Component, _place: Path) -> tuple[int, str]:
+    return 0, str(build(bad))
 
 
-def _by_bank(component: Component, _place: Path) -> object:
-    return rebuild(component)
+def _by_bank(bad: Component, _place: Path) -> tuple[int, str]:
+    return 0, str(rebuild(bad))
 
 
-def _by_model(component: Component, place: Path) -> object:
+def _by_model(bad: Component, place: Path) -> tuple[int, str]:
     """Load a model whose encoder the component is said to be."""
     bank = CentreBank(("a", "b"), np.eye(2, dtype=np.float32), {})
     bank.save(place / CENTRES)
-    about = {"encoder": component, "channels": 1, "size": [8, 8], "bank": bank.fingerprint}
-    save_sealed(place / WEIGHTS, {"w": np.zeros(1)}, {"about": json.dumps(about)})
-    return Model.load(place)
+    about = {"encoder": bad, "channels": 1, "size": [8, 8], "bank": bank.fingerprint}
+    # JSON holds no bytes.
+    save_sealed(place / WEIGHTS, {"w": np.zeros(1)}, {"about": json.dumps(about, default=repr)})
+    return 0, str(Model.load(place))
 
 
-def _by_config(component: Component, place: Path) -> object:
+def _by_config(bad: Component, place: Path) -> tuple[int, str]:
     """Evaluate a run whose data the component is said to be."""
-    config = {**_trained(), "data": {**_trained()["data"], "source": component}}
+    config = {**_trained(), "data": {**_trained()["data"], "source": bad}}
     (place / "config.yaml").write_text(yaml.safe_dump(config))
-    return f"exit {main(['evaluate', f'run_dir={place}'])}"
+    return told(["evaluate", f"run_dir={place}"])
 
 
+Route = Callable[[Component, Path], tuple[int, str]]  # to exit code and what was said
 # Prime to all lengths, so that of every 29th case each loader, verb and payload has its turn.
 PARTS = 29
-ROUTES = (_by_build, _by_bank, _by_model, _by_config)
+ROUTES: tuple[Route, ...] = (_by_build, _by_bank, _by_model, _by_config)

@@ -2,7 +2,7 @@
 
 The child is forked and not started, so that it has all imports; the parent must not have used
 threads. It has one GiB more memory than it came with, ten seconds a file, and an audit hook that
-sees programs started, pickles opened and files written outside its folder.
+sees programs started, pickles opened, files written outside its folder and the canary touched.
 """
 
 import os
@@ -27,6 +27,7 @@ RUNS_CODE = {
 }  # fmt: skip
 BAD = ("different", "uncaught", "unnamed", "executed", "crash", "hang")
 MARKER = "it-ran"  # a file within a trial's folder, left there by code that ran
+CANARY = "canary"  # one that is there to be read or removed by code that should not run
 SHOWN = 5  # faults that are told in full
 
 # A trial: its number and a folder to itself, to what was read, as text that is equal if it is.
@@ -145,16 +146,18 @@ def _outcome(trial: Trial, number: int, place: Path, wanted: str | None) -> tupl
         return "uncaught", f"{type(error).__name__}: {error}"
     if wanted is None:
         return "read", found
-    return ("same" if found == wanted else "different"), ""
+    return ("same" if found == wanted else "different"), found[:200]
 
 
 def _watch(folder: Path, seen: list[str]) -> None:
-    """Note what runs code, or writes outside of a folder."""
+    """Note what runs code, writes outside of a folder, or reads or removes the canary."""
     inside = (str(folder), "/dev/null")
 
     def hook(event: str, given: tuple[Any, ...]) -> None:
         writes = event == "open" and isinstance(given[1], str) and set(given[1]) & set("wax+")
-        if event == "shutil.rmtree" or writes:
+        if event in ("open", "shutil.rmtree") and not writes and str(given[0]).endswith(CANARY):
+            seen.append(f"{event} {given[0]}")
+        elif event == "shutil.rmtree" or writes:
             if not str(given[0]).startswith(inside) and not isinstance(given[0], int):
                 seen.append(f"{event} {given[0]}")
         elif event in RUNS_CODE:
