@@ -1,5 +1,6 @@
 """The bank's contract: what goes in is checked, what is written comes back or is refused."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -65,6 +66,17 @@ def test_sealed_file_of_another_kind_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CorruptArtefact, match="not a bank"):
         CentreBank.load(tmp_path / "other")
     assert load_sealed(tmp_path / "other")[1] == {"kind": "model"}
+
+
+def test_text_that_is_no_unicode_is_refused_when_it_is_read(tmp_path: Path) -> None:
+    """Half a surrogate pair, which JSON can write: it had no fingerprint. Found by R16."""
+    build_bank(OneHot(), ["a", "b"]).save(tmp_path / "bank")
+    tensors, metadata, _ = load_sealed(tmp_path / "bank")
+    described = json.loads(metadata["bank"])
+    described["provenance"]["source"] = "\ud800"
+    save_sealed(tmp_path / "bank", tensors, {"bank": json.dumps(described)})
+    with pytest.raises(CorruptArtefact, match="surrogates not allowed"):
+        CentreBank.load(tmp_path / "bank")
 
 
 def test_names_and_texts_of_a_million_classes_come_back(tmp_path: Path) -> None:
