@@ -1,18 +1,17 @@
 """R4: a stopped run that goes on ends with the bits of one that was not stopped.
 
-Stopped by kill -9, SIGTERM or the time limit; at a checkpoint's step or between two; the images in
-memory or mapped from a file (the loop has no loader processes: all draws are functions of (seed,
-step), and what is decoded is mapped); in float32 and bfloat16. Compared by SHA-256: weights,
-averaged weights and metrics.jsonl. A trial is one of these 24. The naive way draws views from a
-global generator, as loops do that save its state at no step or only at some.
+Stopped by kill -9, SIGTERM or the time limit; as soon as a checkpoint is written or between two;
+the images in memory or mapped from a file (the loop has no loader processes: all draws are
+functions of (seed, step), and what is decoded is mapped); in float32 and bfloat16. A trial is one
+of these 24; with each eight of them two processes of torchrun are stopped in one of the three ways.
+Compared: SHA-256 of weights, averaged weights and metrics.jsonl, and the step that it goes on from.
+The naive way draws views from a global generator, as loops do that save its state at no step or
+only at some.
 """
 
 import contextlib
 import hashlib
-import os
-import signal
 import tempfile
-import time
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -20,17 +19,26 @@ from typing import Any
 
 import torch
 
-from semcentres.interrupt import OUT_OF_TIME, Stopped
+from semcentres.interrupt import Stopped
 from semcentres.randomness import generator
 from semcentres.trainer import Trainer
+from torture_figures import two_ranks
 from torture_figures.forking import Child, Tell
+from torture_figures.stopping import (
+    CODES,
+    EVERY,
+    STEPS,
+    first_step,
+    goes_on_from,
+    hash_of,
+    limit_of,
+    stop_at,
+)
 from torture_figures.tiny_run import make_trainer, train
 
-STEPS, EVERY = 12, 4
-WHERE = {"at a checkpoint": 8, "between two": 6}
-CODES = {"kill -9": -signal.SIGKILL, "SIGTERM": 128 + signal.SIGTERM, "max_time": OUT_OF_TIME}
-LIMIT = 0.3  # seconds
-Ended = tuple[int, list[str]]  # exit code, and hashes of what it ended with
+WHERE = {"at a checkpoint": 8, "between two": 6}  # steps that are done
+TOGETHER = (("kill -9", 8), ("SIGTERM", 6), ("max_time", 6))
+Ended = tuple[int, list[str]]  # exit code; the step it began at, and hashes of what it ended with
 
 
 def run(trials: int, seed: int) -> dict[str, Any]:
@@ -49,67 +57,48 @@ def run(trials: int, seed: int) -> dict[str, Any]:
                 wholes[precision, mapped] = start(name)
             whole = wholes[precision, mapped]
             name = f"{name}, {how}, {where}"
-            stopped = start(name, how=how, at=WHERE[where] - 1)
+            stopped = start(name, how=how, done=WHERE[where])
             again = start(name)
-            if stopped[0] != CODES[how] or again != whole or whole[0] != 0:
-                different.append(f"{name}: {stopped}, {again}, {whole}")
+            wanted = (0, [str(goes_on_from(how, WHERE[where])), *whole[1][1:]])
+            if stopped[0] != CODES[how] or again != wanted or len(whole[1]) != 3:
+                different.append(f"{name}: {stopped}, {again}, {wanted}")
+        ways_together = TOGETHER[: -(-num // 8)]
+        together = two_ranks.compare(Path(folder), ways_together)
     equal = num - len(different)
     naive = _naive()
     return {
-        "goal": f"all bitwise equal in {num} ways to stop (weights, averages, metrics)",
-        "measured": {"equal": f"{equal}/{num}", "different": different},
+        "goal": f"all bitwise equal in {num} ways to stop (weights, averages, metrics), and in"
+        f" {len(ways_together)} with two processes",
+        "measured": {
+            "equal": f"{equal}/{num}",
+            "two processes": f"{len(ways_together) - len(together)}/{len(ways_together)}",
+            "different": different + together,
+        },
         "naive": f"views from the global generator: {'equal' if naive else 'different'} weights",
-        "passed": equal == num and not naive,
+        "passed": not (different or together or naive),
     }
 
 
 def _start(
-    place: Path, precision: str, name: str, *, mapped: bool, how: str = "", at: int = -1
+    place: Path, precision: str, name: str, *, mapped: bool, how: str = "", done: int = -1
 ) -> Ended:
     """Train in a child."""
 
     def work(tell: Tell) -> None:
         file = place / "images" if mapped else None
         trainer = make_trainer(steps=STEPS, every=EVERY, precision=precision, mapped=file)
-        _stop_at(trainer, at, how)
+        stop_at(trainer, done, how)
         folder = place / name
+        began = first_step(trainer)
         try:
-            train(trainer, folder, max_seconds=LIMIT if how == "max_time" else None)
+            train(trainer, folder, max_seconds=limit_of(how))
         except Stopped as error:
             raise SystemExit(error.exit_code) from error
-        tell(_hash(trainer))
+        tell(str(began[0]))
+        tell(hash_of(trainer))
         tell(hashlib.sha256((folder / "metrics.jsonl").read_bytes()).hexdigest())
 
     return Child(work).end(timeout=600)
-
-
-def _stop_at(trainer: Trainer, at: int, how: str) -> None:
-    """Let the signal or the end of the time come within a step."""
-    go_on = trainer.step
-
-    def stopped(step: int) -> dict[str, torch.Tensor]:
-        if step == at and how == "kill -9":
-            os.kill(os.getpid(), signal.SIGKILL)
-        if step == at and how == "SIGTERM":
-            os.kill(os.getpid(), signal.SIGTERM)
-        if how == "max_time":
-            # The timer is the real one: the steps before wait for none, this one outlives it.
-            while step == at and signal.getitimer(signal.ITIMER_REAL)[0]:
-                time.sleep(0.01)
-            if step < at:
-                signal.setitimer(signal.ITIMER_REAL, LIMIT)
-        return go_on(step)
-
-    trainer.step = stopped  # type: ignore[method-assign]
-
-
-def _hash(trainer: Trainer) -> str:
-    digest = hashlib.sha256()
-    for module in (trainer.raw_encoder, trainer.teacher):
-        for name, value in module.state_dict().items():
-            digest.update(name.encode())
-            digest.update(value.contiguous().numpy().data)
-    return digest.hexdigest()
 
 
 def _naive() -> bool:
@@ -120,7 +109,7 @@ def _naive() -> bool:
         _draw_globally(trainer)
         with tempfile.TemporaryDirectory() as folder:
             train(trainer, Path(folder))
-        tell(_hash(trainer))
+        tell(hash_of(trainer))
 
     def resumed(tell: Tell) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -132,7 +121,7 @@ def _naive() -> bool:
             again = make_trainer(steps=STEPS, every=EVERY)
             _draw_globally(again)
             train(again, Path(folder))
-        tell(_hash(again))
+        tell(hash_of(again))
 
     return Child(whole).end() == Child(resumed).end()
 
