@@ -1,29 +1,30 @@
 """What a task beyond this machine needs: memory, traffic and time, from measured constants.
 
     python scripts/plan_scale.py [--constants docs/plan_scale.json] [--ranks 64] [--machines 8]
-    python scripts/plan_scale.py --measure --constants FILE       # of your machine; two minutes
+    python scripts/plan_scale.py --measure --constants FILE       # of yours; ten minutes
 
 Without --measure the plan is made from the constants of the file. What is modelled, and how, says
 scripts/scale/model.py; --measure also compares the model with real runs by one process and by two.
-The times are those of processes of one thread each of the measured machine; measure on yours.
+The times are those of processes of one thread each of the measured machine; measure on yours. What
+is printed is Markdown.
 """
 
 import argparse
 import json
-import platform
 import sys
-from dataclasses import asdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
+from scale.model import Workload, plan
 
 ROOT = Path(__file__).resolve().parents[1]
 CONSTANTS = ROOT / "docs" / "plan_scale.json"
-TARGETS: dict[str, dict[str, Any]] = {
-    "ImageNet-21k": {"images": 14_200_000, "classes": 21_841, "passes": 90.0},
-    "1 B images": {"images": 1_000_000_000, "classes": 21_841, "passes": 1.0},
+# Name to images, classes, passes over them, and whether processes share the weights.
+TARGETS = {
+    "ImageNet-21k": (14_200_000, 21_841, 90.0, False),
+    "ImageNet-21k, `trainer.shard`": (14_200_000, 21_841, 90.0, True),
+    "1 B images": (1_000_000_000, 21_841, 1.0, False),
 }
 
 
@@ -35,91 +36,99 @@ def main() -> int:
     parser.add_argument("--ranks", type=int, default=64, help="processes of one thread each")
     parser.add_argument("--machines", type=int, default=8)
     parser.add_argument("--encoder", default="resnet50", choices=("resnet50", "small_conv"))
-    parser.add_argument("--out", type=Path, help="JSON to write the plan to")
-    parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if min(asked.ranks, asked.machines) < 1 or asked.ranks % asked.machines:
         parser.error(f"{asked.ranks} ranks on {asked.machines} machines: give as many to each")
-    if asked.work:
-        from scale.check import work
-
-        work(asked.work)
-        return 0
     if asked.measure:
-        asked.constants.write_text(json.dumps(measured(), indent=2) + "\n")
+        from scale.measured import measured
+
+        asked.constants.write_text(json.dumps(measured(), indent=1) + "\n")
     if not asked.constants.is_file():
         parser.error(f"{asked.constants} is no file; make it by --measure")
     known = json.loads(asked.constants.read_text())
-    plans = planned(known, asked)
-    console = Console()
-    console.print(check_table(known))
-    console.print(plan_table(plans, asked))
-    if asked.out:
-        asked.out.write_text(json.dumps(plans, indent=2) + "\n")
+    loads = {
+        name: Workload(
+            images, classes, 256, asked.encoder, batch=4096, passes=passes, ranks=asked.ranks,
+            machines=asked.machines, shard=shard,
+        )
+        for name, (images, classes, passes, shard) in TARGETS.items()
+    }  # fmt: skip
+    print(f"Measured ({known['machine_name']}, torch {known['torch']}), and modelled:\n")
+    print(check_table(known["checks"]))
+    print("\nThe least and the largest error of each quantity:\n")
+    print(error_table(known["checks"]))
+    print(
+        f"\nModelled only ({asked.encoder}, batch 4,096 in 2 views, 256 dimensions, {asked.ranks}"
+        f" processes on {asked.machines} machines):\n"
+    )
+    print(plan_table({name: plan(load, known) for name, load in loads.items()}))
     return 0
 
 
-def measured() -> dict[str, Any]:
-    """Return constants of this machine, and how far off the model is from real runs."""
-    import torch
-    from scale.check import between, checks
-    from scale.constants import constants
-
-    known: dict[str, Any] = {
-        "machine_name": f"{platform.system()} {platform.machine()},"
-        f" {torch.backends.cpu.get_cpu_capability()}",
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        **constants(),
-        "between": between(),
-    }
-    return known | {"checks": checks(known)}
+def markdown(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Return a table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def planned(known: dict[str, Any], asked: argparse.Namespace) -> dict[str, Any]:
-    """Return the plan of each target."""
-    from scale.model import Workload, plan
-
-    plans = {}
-    for name, target in TARGETS.items():
-        load = Workload(
-            dimension=256, encoder=asked.encoder, batch=4096, ranks=asked.ranks,
-            machines=asked.machines, **target,
-        )  # fmt: skip
-        plans[name] = {"task": asdict(load), "needs": plan(load, known)}
-    return plans
-
-
-def check_table(known: dict[str, Any]) -> Table:
+def check_table(checks: Sequence[dict[str, Any]]) -> str:
     """Return measured beside modelled."""
-    table = Table("measured run", "processes", "measured", "modelled", "error")
-    table.title = f"the model and real runs ({known['machine_name']})"
-    for row in known["checks"]:
-        times = (f"{1000 * row[key]:.1f} ms" for key in ("measured", "modelled"))
-        table.add_row(row["what"], str(row["processes"]), *times, f"{100 * row['error']:+.0f}%")
-    return table
+    head = ("", "real run", "processes", "measured", "modelled", "error")
+    return markdown(
+        head,
+        [
+            (
+                row["quantity"], row["run"], str(row["processes"]),
+                *(told(row["quantity"], row[key]) for key in ("measured", "modelled")),
+                percent(error(row)),
+            )
+            for row in checks
+        ],
+    )  # fmt: skip
 
 
-def plan_table(plans: dict[str, Any], asked: argparse.Namespace) -> Table:
+def error_table(checks: Sequence[dict[str, Any]]) -> str:
+    """Return between what the errors of each quantity are, by one process and by several."""
+    groups: dict[str, tuple[list[float], list[float]]] = {}
+    for row in checks:
+        groups.setdefault(row["quantity"], ([], []))[row["processes"] > 1].append(error(row))
+
+    def least_and_largest(found: list[float]) -> str:
+        ends = dict.fromkeys(percent(end) for end in (min(found), max(found))) if found else "-"
+        return " to ".join(ends)
+
+    lines = [
+        (quantity, str(sum(map(len, found))), *map(least_and_largest, found))
+        for quantity, found in groups.items()
+    ]
+    return markdown(("", "real runs", "error, one process", "error, several"), lines)
+
+
+def error(row: dict[str, Any]) -> float:
+    """Return how far the model is from a run, as a share of what was measured."""
+    return float(row["modelled"] / row["measured"] - 1)
+
+
+def percent(share: float) -> str:
+    """Return a share for people, without the sign of what is next to nothing."""
+    return f"{share:+.0%}" if abs(share) >= 0.005 else "0%"
+
+
+def plan_table(plans: dict[str, dict[str, float]]) -> str:
     """Return what is modelled of each target."""
-    table = Table("modelled", *plans)
-    table.title = (
-        f"{asked.encoder}, batch 4,096 in 2 views, {asked.ranks} processes on {asked.machines}"
-        " machines"
-    )
-    for what in next(iter(plans.values()))["needs"]:
-        table.add_row(what, *(told(what, one["needs"][what]) for one in plans.values()))
-    return table
+    names = next(iter(plans.values()))
+    lines = [(name, *(told(name, found[name]) for found in plans.values())) for name in names]
+    return markdown(("", *plans), lines)
 
 
 def told(what: str, value: float) -> str:
     """Return a number of bytes or seconds for people."""
     if "seconds" in what:
-        for unit, size in (("days", 86_400), ("hours", 3600), ("min", 60)):
+        for unit, size in (("days", 86_400), ("hours", 3600), ("min", 60), ("s", 0.5)):
             if value >= 2 * size:
-                return f"{value / size:,.1f} {unit}"
-        return f"{value:.3g} s"
-    for unit, size in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20)):
+                return f"{value / max(1, size):,.1f} {unit}"
+        return f"{1000 * value:,.3g} ms"
+    for unit, size in (("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)):
         if value >= size:
             return f"{value / size:,.1f} {unit}"
     return f"{value:,.0f} B"

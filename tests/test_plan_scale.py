@@ -1,70 +1,129 @@
-"""The plan of tasks beyond this machine: laws of its model, and the committed constants."""
+"""The plan of tasks beyond this machine: its model against real runs and other arithmetic."""
 
 import json
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
-from scale.model import Workload, plan, step_seconds
+from scale.model import (
+    Workload,
+    calls,
+    memory_bytes,
+    search_bytes,
+    search_seconds,
+    sent_bytes,
+    step_seconds,
+)
+from scale.runs import COLLECTIONS, EMPTY, TRAININGS
+from scale.work import started
 
 ROOT = Path(__file__).parents[1]
-KNOWN = {
-    "enc": {
-        "weights": 1000, "pixels": 10, "view": 1.0, "forward": 2.0, "both": 5.0,
-        "activations": 100.0, "update": 0.001, "decode": 3.0,
-    },
-    "machine": {"softmin": 1e-4, "search": 1e-6, "write": 1e-3},
-    "between": {
-        "call": 0.5, "reduce": 0.01, "gather": 0.02,
-        "joint": {"enc": {"image": 6.0, "pass": 7.0}},
-    },
-}  # fmt: skip
-LOAD = Workload(images=1000, classes=30, dimension=4, encoder="enc", batch=10, views=2)
+KNOWN: dict[str, Any] = json.loads((ROOT / "docs" / "plan_scale.json").read_text())
+LOAD = Workload(images=1000, classes=30, dimension=32, encoder="resnet50", batch=240)
 
 
-def test_step_by_one_process_is_the_sum_of_its_parts() -> None:
-    parts = 10 * 3.0 + 20 * (1.0 + 5.0) + 20 * 4 * 30 * 1e-4 + 1000 * 0.001
-    assert step_seconds(LOAD, KNOWN) == pytest.approx(parts)
-    assert step_seconds(replace(LOAD, mapped=False), KNOWN) == pytest.approx(parts - 30)
+@pytest.fixture(scope="module")
+def silent() -> dict[str, Any]:
+    """What is known, were nothing that processes say to one another to take time."""
+    free = {name: 0.0 for name in ("sum", "gather", "scatter", "call", "turn")}
+    joint = {"joint both": KNOWN["resnet50"]["both"]}
+    return KNOWN | {"resnet50": KNOWN["resnet50"] | joint, "between": free}
 
 
-def test_step_by_five_shares_images_and_pays_for_what_is_said() -> None:
-    own = 2 * 3.0 + 4 * 1.0 + (7.0 + 4 * 6.0) + 20 * 4 * 30 * 1e-4 + 1.0
-    said = 4 * 0.5 + 4 * 1000 * 0.01 + 4 * 20 * 4 / 5 * 0.02
-    assert step_seconds(replace(LOAD, ranks=5), KNOWN) == pytest.approx(own + said)
+@pytest.mark.parametrize("shard", [False, True])
+def test_a_real_step_sends_what_the_model_says(shard: bool) -> None:
+    load = replace(TRAININGS[0], ranks=2, shard=shard, classes=3000)
+    found = started("training", 2, load)
+    wanted = sum(sent_bytes(load, KNOWN).values())
+    assert [each["sent"] for each in found] == pytest.approx([wanted, wanted], rel=0.05)
 
 
-def test_many_centres_are_shared() -> None:
-    many = replace(LOAD, classes=3000, ranks=5)
-    few = replace(many, classes=600)
-    loss = 20 * 4 * (3000 // 5 - 600) * 1e-4  # 600 are below the number from which they are
-    assert step_seconds(many, KNOWN) - step_seconds(few, KNOWN) == pytest.approx(loss, abs=1e-9)
+def test_a_real_search_sends_what_the_model_says() -> None:
+    load = replace(COLLECTIONS[0], ranks=2)
+    found = started("collection", 2, load)
+    assert found[0]["search sent"] == pytest.approx(search_bytes(load), rel=0.02)
 
 
-def test_needs_of_memory_and_traffic() -> None:
-    one = plan(replace(LOAD, mapped=False), KNOWN)
-    assert one["images, bytes a process"] == 10_000
-    assert one["bank, bytes a machine"] == 4 * 30 * 4
-    assert one["weights and their like, bytes a process"] == 20_000
-    assert one["activations, bytes a process"] == 2000
-    assert one["traffic, bytes a process and step"] == one["search, traffic in bytes"] == 0
-    five = plan(replace(LOAD, ranks=5, machines=5, queries=7), KNOWN)
-    assert five["images, bytes a process"] == 0
-    assert five["activations, bytes a process"] == 400
-    assert five["exact index, bytes a machine"] == 4 * 1000 * 4 / 5
-    # Not of the number of images: of the queries, and of 20 neighbours of each.
-    assert five["search, traffic in bytes"] == 7 * 5 * (16 + 240)
+def test_a_real_training_holds_what_the_model_says() -> None:
+    load = TRAININGS[1]
+    (alone,), (empty,) = started("training", 1, load), started("training", 1, EMPTY)
+    wanted = sum(memory_bytes(load, KNOWN).values())
+    assert alone["memory"] - empty["memory"] == pytest.approx(wanted, rel=0.3)
 
 
-def test_committed_constants_give_the_plan(tmp_path: Path) -> None:
-    out = tmp_path / "plan.json"
-    words = [sys.executable, str(ROOT / "scripts" / "plan_scale.py"), "--out", str(out)]
-    done = subprocess.run(words, capture_output=True, text=True, check=True)
-    assert "1 B images" in done.stdout
-    found = json.loads(out.read_text())
-    assert found["ImageNet-21k"]["needs"]["embeddings, bytes of disk"] == 14_200_000 * 256 * 4
-    bad = subprocess.run([*words, "--ranks", "7"], capture_output=True, text=True, check=False)
+def around(ranks: int, turns: int, part: float) -> float:
+    """What one of those in a ring sends when each passes a part on at every turn."""
+    sent = [0.0] * ranks
+    for _ in range(turns):
+        for rank in range(ranks):
+            sent[rank] += part
+    return sent[0]
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 5, 64])
+def test_messages_go_around_a_ring(ranks: int) -> None:
+    bare = KNOWN["resnet50"] | {"norms": 0, "channels": 0}
+    weights = 4 * (bare["weights"] + 32 * bare["weights a dimension"])
+    rows = 4 * 2 * 240 * 32
+    load = replace(LOAD, ranks=ranks)
+    found = sent_bytes(load, KNOWN | {"resnet50": bare})
+    # Each R-th of the sum has R - 1 turns to be made and as many to be told.
+    assert found["sum"] == pytest.approx(around(ranks, 2 * (ranks - 1), weights / ranks))
+    assert found["gather"] == pytest.approx(around(ranks, ranks - 1, rows / ranks))
+    found = sent_bytes(replace(load, shard=True), KNOWN | {"resnet50": bare})
+    three = around(ranks, 3 * (ranks - 1), weights / ranks)
+    assert found["gather"] == pytest.approx(three + around(ranks, ranks - 1, rows / ranks))
+    assert found["scatter"] == pytest.approx(around(ranks, 2 * (ranks - 1), weights / ranks))
+
+
+def test_one_process_says_nothing() -> None:
+    assert sum(sent_bytes(LOAD, KNOWN).values()) == search_bytes(LOAD) == calls(LOAD, KNOWN) == 0
+
+
+def test_time_is_shared_where_nothing_is_said(silent: dict[str, Any]) -> None:
+    three = replace(LOAD, ranks=3)
+    kept = KNOWN["machine"]["step"] + KNOWN["resnet50"]["update"] * (
+        KNOWN["resnet50"]["weights"] + 32 * KNOWN["resnet50"]["weights a dimension"]
+    )
+    loss = step_seconds(replace(LOAD, classes=60), silent) - step_seconds(LOAD, silent)
+    own = step_seconds(LOAD, silent) - kept - loss
+    assert own > 0
+    assert step_seconds(three, silent) == pytest.approx(own / 3 + loss + kept)
+    assert search_seconds(three, silent) == pytest.approx(search_seconds(LOAD, silent) / 3)
+    assert step_seconds(three, KNOWN) > step_seconds(three, silent)
+
+
+def test_many_centres_are_shared(silent: dict[str, Any]) -> None:
+    few, many = replace(LOAD, ranks=5, classes=600), replace(LOAD, ranks=5, classes=3000)
+    assert step_seconds(many, silent) == pytest.approx(step_seconds(few, silent))
+
+
+def test_weights_are_shared() -> None:
+    of = KNOWN["resnet50"]
+    alone = memory_bytes(replace(LOAD, shard=True), KNOWN)["weights and their like"]
+    assert alone == memory_bytes(LOAD, KNOWN)["weights and their like"]
+    two, many = (
+        memory_bytes(replace(LOAD, ranks=ranks, shard=True), KNOWN)["weights and their like"]
+        for ranks in (2, 10**9)
+    )
+    whole = of["weights"] + 32 * of["weights a dimension"]
+    # What each holds of weights, gradients and moments: half of it, and next to nothing.
+    assert two - many == pytest.approx(16 * whole / 2, rel=1e-6)
+    assert many == pytest.approx(4 * whole + 8 * of["largest part"], rel=1e-6)
+
+
+def test_documents_hold_what_is_printed() -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "plan_scale.py")]
+    printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    tables = [block for block in printed.split("\n\n") if block.startswith("|")]
+    assert len(tables) == 3
+    told = (ROOT / "docs" / "many_machines.md").read_text()
+    assert all(table.strip() in told for table in tables)
+    told = (ROOT / "README.md").read_text()
+    assert all(table.strip() in told for table in tables[1:])
+    bad = subprocess.run([*command, "--ranks", "7"], capture_output=True, text=True, check=False)
     assert bad.returncode == 2
     assert "7 ranks on 8 machines" in bad.stderr

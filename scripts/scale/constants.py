@@ -1,10 +1,10 @@
-"""What one thread of this machine does in a second: the constants that plans are made of.
+"""What one thread of this machine does in a second: constants that plans are made of.
 
-Each is the median of repeated runs of a second or so. Two processes are started for what they say
-to one another.
+Each is the median of repeated runs of half a second; measured.py takes them in rounds, between the
+real runs. On Linux alone, which tells how much memory a process has held.
 """
 
-import os
+import ctypes
 import statistics
 import tempfile
 import time
@@ -13,37 +13,40 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from centre_builders.embedded import write_part
+from centre_builders.items import make_items
+from scale.model import NEIGHBOURS, PART
 from semcentres.backbones import torchvision_model
 from semcentres.data.stored import decode
+from semcentres.embedding import embed
 from semcentres.encoder import Encoder, small_conv
 from semcentres.hardware import make_fabric
 from semcentres.index import Index
-from semcentres.joint_norm import join_norms
 from semcentres.randomness import generator
 from semcentres.settings import TrainerSettings
 from semcentres.softmin import softmin
 from semcentres.views import RandomView
 
 DIMENSION = 256
-# Name to what makes it, the side of its images and a batch that takes about a second.
+# Name to what makes it, channels and side of its images, and a batch that takes about a second.
 ENCODERS: dict[str, tuple[Callable[..., nn.Module], int, int, int]] = {
-    "small_conv": (partial(small_conv, width=32), 1, 28, 256),
     "resnet50": (lambda **to: torchvision_model(name="resnet50", **to).module, 3, 224, 8),
+    "small_conv": (partial(small_conv, width=32), 1, 28, 1024),
 }
-MIB = 1 << 20
+VIEW = RandomView(crop=0.5, rotate=15.0, flip=0.5, brightness=0.3)
 
 
-def constants() -> dict[str, dict[str, float]]:
+def constants() -> dict[str, dict[str, Any]]:
     """Return all that one process can tell; seconds and bytes of single things."""
-    torch.set_num_threads(1)
     return {
-        **{name: of_encoder(*given) for name, given in ENCODERS.items()},
+        **{name: of_encoder(name) for name in ENCODERS},
         "machine": {
             "softmin": softmin_seconds(),
             "search": search_seconds(),
@@ -52,60 +55,71 @@ def constants() -> dict[str, dict[str, float]]:
     }
 
 
-def of_encoder(
-    make: Callable[..., nn.Module], channels: int, side: int, batch: int
-) -> dict[str, float]:
+def make_encoder(name: str, dimension: int = DIMENSION) -> Encoder:
+    """Return a new encoder."""
+    make, channels, *_ = ENCODERS[name]
+    torch.manual_seed(0)
+    made = Encoder(make(channels=channels, dimension=dimension), mean=[0.5], std=[0.25])
+    return made.to(memory_format=torch.channels_last)
+
+
+def make_images(name: str, num: int) -> Tensor:
+    """Return random images for an encoder."""
+    _, channels, side, _ = ENCODERS[name]
+    draw = torch.Generator().manual_seed(0)
+    return torch.randint(256, (num, channels, side, side), dtype=torch.uint8, generator=draw)
+
+
+def of_encoder(name: str) -> dict[str, float]:
     """Return what an encoder and its images cost: seconds and bytes of one image in one view."""
     # What is measured is how training has it: mixed precision where the machine has it.
     fabric = make_fabric(TrainerSettings(device="cpu"))
-    encoder = Encoder(make(channels=channels, dimension=DIMENSION), mean=[0.5], std=[0.25])
-    encoder = encoder.to(memory_format=torch.channels_last)
-    pixels = torch.randint(256, (batch, channels, side, side), dtype=torch.uint8)
-    view = RandomView(crop=0.5, rotate=15.0, flip=0.5, brightness=0.3)
-    seen = view(pixels, generator(0)).contiguous(memory_format=torch.channels_last)
-
-    def forward() -> None:  # in full precision, as models are asked
-        with torch.inference_mode():
-            encoder.eval()(seen)
-
-    alone = seconds(forward)
+    _, channels, side, batch = ENCODERS[name]
+    encoder, pixels = make_encoder(name), make_images(name, batch)
+    seen = VIEW(pixels, generator(0)).contiguous(memory_format=torch.channels_last)
     weights = list(encoder.parameters())
     optimiser = torch.optim.AdamW(weights, fused=True)
     averages = [weight.detach().clone() for weight in weights]
     wrapped, _ = fabric.setup(encoder, optimiser)
-    kept = 0
 
-    def keep(tensor: Tensor) -> Tensor:
-        nonlocal kept
-        kept += tensor.nbytes
-        return tensor
-
-    def both() -> None:
+    def both(images: Tensor = seen) -> None:
         encoder.train()
-        fabric.backward(wrapped(seen).square().sum())
+        fabric.backward(wrapped(images).square().sum())
 
     def update() -> None:
         optimiser.step()
         torch._foreach_lerp_(averages, [weight.detach() for weight in weights], 0.01)
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        both()
-    num = sum(weight.numel() for weight in weights)
+    both(seen[:2])  # gradients are there
+    column = size_of(make_encoder(name, DIMENSION + 1)) - size_of(encoder)
+    norms = [module for module in encoder.modules() if isinstance(module, _BatchNorm)]
+    parts = [size for size in map(size_of, encoder.get_submodule("backbone").children()) if size]
     return {
-        "weights": num,
+        "weights": size_of(encoder) - DIMENSION * column,
+        "weights a dimension": column,
+        "tensors": len(weights),
+        "parts": len(parts),
+        "largest part": max(parts),
+        "norms": len(norms),
+        "channels": sum(norm.num_features for norm in norms),
         "pixels": pixels[0].nbytes,
-        "view": seconds(lambda: view(pixels, generator(0))) / batch,
-        "forward": alone / batch,
+        "activations": held(both) / batch,
+        "view": seconds(lambda: VIEW(pixels, generator(0))) / batch,
         "both": seconds(both) / batch,
-        "activations": kept / batch,
-        # The last: weights grow without end when one gradient is followed again and again.
-        "update": seconds(update) / num,
+        "forward": seconds(lambda: embed(encoder, pixels)) / batch,
         "decode": decode_seconds(side, channels),
+        # The last: weights grow without end when one gradient is followed again and again.
+        "update": seconds(update) / size_of(encoder),
     }
 
 
+def size_of(module: nn.Module) -> int:
+    """Return how many weights a module has."""
+    return sum(weight.numel() for weight in module.parameters())
+
+
 def seconds(work: Callable[[], object], *, least: float = 0.5, rounds: int = 5) -> float:
-    """Return the median time of some work, each round repeated until it has taken `least`."""
+    """Return the median time of some work, each round repeated until it has taken its share."""
     work()
     found = []
     for _ in range(rounds):
@@ -115,6 +129,20 @@ def seconds(work: Callable[[], object], *, least: float = 0.5, rounds: int = 5) 
             times += 1
         found.append(spent / times)
     return statistics.median(found)
+
+
+def held(work: Callable[[], object]) -> int:
+    """Return how many bytes some work holds at most, beyond what is held before."""
+    ctypes.CDLL(None).malloc_trim(0)  # else it may be done in memory that is free but not returned
+    Path("/proc/self/clear_refs").write_text("5")  # the high-water mark, to what there is now
+    before = high_water()
+    work()
+    return high_water() - before
+
+
+def high_water() -> int:
+    """Return the most bytes that this process has held."""
+    return 1024 * int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 
 
 def decode_seconds(side: int, channels: int) -> float:
@@ -127,80 +155,38 @@ def decode_seconds(side: int, channels: int) -> float:
         return seconds(lambda: decode(path, side, channels))
 
 
+def unit(num: int) -> Tensor:
+    """Return random unit rows."""
+    return F.normalize(torch.randn(num, DIMENSION, generator=generator(0)), dim=1)
+
+
 def softmin_seconds() -> float:
     """Return the time of a multiply-add of the soft-min, forward and backward together."""
-    num, batch = 20_000, 128
-    centres = F.normalize(torch.randn(num, DIMENSION), dim=1)
-    rows = F.normalize(torch.randn(batch, DIMENSION), dim=1).requires_grad_()
+    num, batch = 20_000, 256
+    centres, rows = unit(num), unit(batch).requires_grad_()
     work = lambda: softmin(rows, centres, temperature=0.1).sum().backward()  # noqa: E731
     return seconds(work) / (num * batch * DIMENSION)
 
 
 def search_seconds() -> float:
-    """Return the time of a multiply-add of exact search."""
-    rows = F.normalize(torch.randn(20_000, DIMENSION), dim=1).numpy()
+    """Return the time of a multiply-add of exact search in a part."""
+    rows, num = unit(PART).numpy(), 512
     index = Index.build(rows)
-    return seconds(lambda: index.search(rows[:512], 20)) / (len(rows) * 512 * DIMENSION)
+    return seconds(lambda: index.search(rows[:num], NEIGHBOURS)) / (PART * num * DIMENSION)
 
 
-def write_seconds() -> float:
-    """Return the time of a byte that is written and forced to disk."""
-    content = os.urandom(32 * MIB)
-    with tempfile.TemporaryDirectory() as folder:
+def write_seconds() -> dict[str, float]:
+    """Return the time of writing a part of nothing, a row of it, and a byte of a row."""
 
-        def write() -> None:
-            with (Path(folder) / "part").open("wb") as file:
-                file.write(content)
-                os.fsync(file.fileno())
+    def spent(num: int, width: int) -> float:
+        rows, none = np.zeros((num, width), np.float32), [None] * num
+        with tempfile.TemporaryDirectory(dir=".") as folder:
+            items = make_items(np.arange(num), none, none)
+            return seconds(lambda: write_part(Path(folder), 0, rows, items, {}))
 
-        return seconds(write) / len(content)
-
-
-def between_two() -> dict[str, Any]:
-    """Return what two processes say to one another costs; both of them call it."""
-    gradient = torch.zeros(4 * MIB)
-    parts = [torch.zeros(MIB) for _ in range(2)]
-    small = torch.zeros(1)
-    reduce = repeated(lambda: dist.all_reduce(gradient))
-    gather = repeated(lambda: dist.all_gather(parts, parts[0].clone()))
+    part, narrow, wide = spent(1, 1), spent(PART, 1), spent(PART, DIMENSION)
     return {
-        "call": repeated(lambda: dist.all_reduce(small)),
-        "reduce": reduce / gradient.nbytes,
-        "gather": gather / parts[0].nbytes,
-        "joint": {name: joint_seconds(*given) for name, given in ENCODERS.items()},
+        "part": part,
+        "row": max(0.0, narrow - part) / PART,  # a slow disk's time varies by more
+        "byte": (wide - narrow) / (4 * PART * (DIMENSION - 1)),
     }
-
-
-def joint_seconds(
-    make: Callable[..., nn.Module], channels: int, side: int, batch: int
-) -> dict[str, float]:
-    """Return `both` where normalisation is over all processes: of a pass, and of an image more."""
-    fabric = make_fabric(TrainerSettings(device="cpu"))
-    encoder = Encoder(make(channels=channels, dimension=DIMENSION), mean=[0.5], std=[0.25])
-    encoder = encoder.to(memory_format=torch.channels_last)
-    join_norms(encoder, fabric.device)
-
-    def both(num: int) -> float:
-        seen = torch.rand(num, channels, side, side).contiguous(memory_format=torch.channels_last)
-
-        def work() -> None:
-            with fabric.autocast():
-                loss = encoder(seen).square().sum()
-            loss.backward()
-
-        work()
-        return repeated(work, rounds=6)
-
-    few, many = both(batch // 4), both(batch)
-    image = (many - few) / (batch - batch // 4)
-    return {"image": image, "pass": max(0.0, few - image * (batch // 4))}
-
-
-def repeated(work: Callable[[], object], rounds: int = 20) -> float:
-    """Return the median time of what all processes must do equally often."""
-    found = []
-    for _ in range(rounds):
-        begun = time.perf_counter()
-        work()
-        found.append(time.perf_counter() - begun)
-    return statistics.median(found)

@@ -1,31 +1,36 @@
 """What a run needs by arithmetic, from the constants of one machine.
 
-With N images in V views, B of them a step, K centres of D numbers, P weights and R processes of one
-thread each, a step takes
+With N images in V views, B of them a step, K centres of D numbers, P weights in T tensors, L
+normalising layers of C channels in all, and R processes of one thread each on M machines, a step
+takes
 
-    B V / R (view + both)             making views, the encoder forward and backward; where R > 1,
-                                      normalisation over all processes, with a constant each pass
-    + B V D S softmin                 the soft-min over S centres: K, or K / R where they are shared
-    + P update                        optimiser and averaged weights
-    + calls call + 4 P reduce + 4 B V D / R gather      what R > 1 processes say to one another
+    B V / R (view + both) + B decode / R    the process's share of the images, there and back
+    + V B D S softmin                       the soft-min over S centres: K, or K / R of many
+    + P update                              optimiser and averaged weights
+    + bytes sent, by collective, and calls  what R > 1 processes say to one another
+    + a step of next to nothing
 
-and a process holds
+Each process sends 2 (R - 1) / R of the bytes that are summed, in a ring, and (R - 1) / R of those
+that are gathered. So does gloo (https://github.com/facebookincubator/gloo/blob/
+1d9e62aff9d7143129a69c8eb23e8351e686ff3a/gloo/allreduce.cc, and allgather.cc beside it), and so does
+NCCL (https://github.com/NVIDIA/nccl-tests/blob/03a204a1f38aaea17f1a777885bb2d9600ba7eff/doc/
+PERFORMANCE.md), save that gloo as PyTorch calls it sums all where a share of the sum is asked for
+("scatter"), which NCCL does with half the bytes. A call takes a turn more for each process.
 
-    its images (all N where they are in memory; none where they are mapped)
-    the bank (one a machine)
-    20 P bytes of weights, gradients, two moments and averages
-    B V / R activations
-
-Embedding takes N (decode + forward) / R; of its rows N D 4 bytes are written; exact search takes
-Q N D search / R. Nothing overlaps in the model, which errs to the safe side.
+Nothing overlaps in the model. Where it errs, and to which side, the checks say (scale/runs.py).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from typing import Any
 
-SHARED_FROM = 1024  # centres above which the ranks share the soft-min
-CALLS = 4  # of a step: signals, gradients, embeddings, shards
+from semcentres.softmin import LARGE
+
+PART = 16_384  # rows of a part, and k of a search
+NEIGHBOURS = 20
+BUCKET = 25 << 20  # bytes of gradients that DDP sums in one call
+Known = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -33,17 +38,18 @@ class Workload:
     """A task, and the processes that it is given to.
 
     Args:
-        images: N, trained on and embedded.
+        images: N, trained on, embedded and searched.
         classes: K.
         dimension: D.
         encoder: of the constants.
         batch: B of all processes together.
         views: V.
-        passes: E over the images.
-        ranks: R, of one thread each.
-        machines: that they are spread over.
+        passes: over the images.
+        ranks: R.
+        machines: M.
         mapped: whether images are read from disk, as JPEG files, a step at a time.
-        queries: of the search, Q.
+        shard: whether processes share the weights, as by `trainer.shard`.
+        queries: Q of the search.
     """
 
     images: int
@@ -56,59 +62,145 @@ class Workload:
     ranks: int = 1
     machines: int = 1
     mapped: bool = True
+    shard: bool = False
     queries: int = 10_000
 
+    @property
+    def seen(self) -> float:
+        """Images in all views that a process has of a step."""
+        return self.batch * self.views / self.ranks
 
-def step_seconds(load: Workload, known: Mapping[str, Any]) -> float:
+    @property
+    def shares(self) -> bool:
+        """Whether there is somebody to share the weights with."""
+        return self.shard and self.ranks > 1
+
+
+def step_seconds(load: Workload, known: Known) -> float:
     """Return what a training step takes."""
     of, machine, ranks = known[load.encoder], known["machine"], load.ranks
-    seen = load.batch * load.views
-    shared = load.classes // ranks if load.classes > SHARED_FROM else load.classes
-    read = of["decode"] * load.batch / ranks if load.mapped else 0.0
-    work = seen / ranks * of["view"] + passes(load, known)
-    loss = seen * load.dimension * shared * machine["softmin"]
-    spent = read + work + loss + of["weights"] * of["update"]
-    if ranks == 1:
-        return float(spent)
-    told = known["between"]
-    sums = 4 * of["weights"] * told["reduce"]
-    embeddings = 4 * seen * load.dimension / ranks * told["gather"]
-    return float(spent + CALLS * told["call"] + sums + embeddings)
+    images = load.seen * (of["view"] + (of["both"] if ranks == 1 else of["joint both"]))
+    if load.mapped:
+        images += load.batch / ranks * of["decode"]
+    own = load.classes / ranks if load.classes > LARGE else load.classes
+    loss = load.batch * load.views * load.dimension * own * machine["softmin"]
+    spent = machine["step"] + images + loss + num_weights(load, known) * of["update"]
+    sent = sent_bytes(load, known)
+    told = sum(sent[way] * known["between"][way] for way in sent)
+    return float(spent + told + calls(load, known) * call_seconds(ranks, known))
 
 
-def passes(load: Workload, known: Mapping[str, Any]) -> float:
-    """Return what a process's share of the images takes, forward and backward."""
-    share = load.batch * load.views / load.ranks
+def num_weights(load: Workload, known: Known) -> int:
+    """Return P."""
+    of = known[load.encoder]
+    return int(of["weights"] + load.dimension * of["weights a dimension"])
+
+
+def sent_bytes(load: Workload, known: Known) -> dict[str, float]:
+    """Return what each process sends in a training step, by collective."""
+    of, others = known[load.encoder], (load.ranks - 1) / load.ranks
+    weights, rows = 4.0 * num_weights(load, known), 4.0 * load.batch * load.views
+    # Sums and number there, and twice as much again for the variance and on the way back.
+    summed = 4.0 * (4 * of["channels"] + 2 * of["norms"])
+    if load.classes > LARGE:  # the largest, the weight and the mean of each process's centres
+        summed += rows * (load.dimension + 2)
+    gathered = rows * load.dimension
+    if load.shard:  # weights there and back, and for the average
+        gathered += 3 * weights
+    else:
+        summed += weights
+    return {
+        "sum": 2 * others * summed,
+        "gather": others * gathered,
+        "scatter": 2 * others * weights if load.shard else 0.0,
+    }
+
+
+def calls(load: Workload, known: Known) -> int:
+    """Return how often processes wait for one another in a step."""
     if load.ranks == 1:
-        return float(share * known[load.encoder]["both"])
-    joint = known["between"]["joint"][load.encoder]
-    return float(joint["pass"] + share * joint["image"])
+        return 0
+    of = known[load.encoder]
+    many = 2 * load.views if load.classes > LARGE else 0
+    buckets = 2 + ceil(4 * num_weights(load, known) / BUCKET)  # a first small one, and the buffers
+    weights = 3 * of["parts"] + of["tensors"] if load.shard else buckets
+    return int(3 + 4 * of["norms"] + many + weights)  # 3: embeddings, is it finite, signals
 
 
-def plan(load: Workload, known: Mapping[str, Any]) -> dict[str, float]:
-    """Return bytes of each process or of the disk, and seconds, by what they are for."""
-    of, machine, ranks = known[load.encoder], known["machine"], load.ranks
-    seen, steps = load.batch * load.views, load.images * load.passes / load.batch
-    rows = 4.0 * load.images * load.dimension
-    step = step_seconds(load, known)
-    embed = load.images * ((of["decode"] if load.mapped else 0.0) + of["forward"])
+def call_seconds(ranks: int, known: Known) -> float:
+    """Return what a call takes in which next to nothing is said."""
+    between = known["between"]
+    return float(between["call"] + (ranks - 2) * between["turn"]) if ranks > 1 else 0.0
+
+
+def memory_bytes(load: Workload, known: Known) -> dict[str, float]:
+    """Return what a process holds in training, above what one does that has nothing to do."""
+    of, ranks, num = known[load.encoder], load.ranks, num_weights(load, known)
+    # Weights, gradients, two moments and the average, of 4 bytes each; DDP's buckets.
+    weights = (20.0 if ranks == 1 else 24.0) * num
+    if load.shares:  # the average is whole, and so is the largest part at work, with its gradient
+        weights = (4 + 16 / ranks) * num + 8.0 * of["largest part"]
+    logits = 2 * load.classes if load.classes <= LARGE else 0
+    activations = of["activations" if ranks == 1 else "joint activations"]
+    return {
+        "images": 0.0 if load.mapped else float(load.images * of["pixels"]),
+        "weights and their like": weights,
+        # Views are floats, and are put together.
+        "activations": load.seen * (activations + 8.0 * of["pixels"]),
+        "loss": 4.0 * load.batch * load.views * (3 * load.dimension + logits),
+    }
+
+
+def embedding_seconds(load: Workload, known: Known) -> float:
+    """Return what embedding all images takes."""
+    of = known[load.encoder]
+    each = of["forward"] + (of["decode"] if load.mapped else 0.0)
+    return float(load.images * each / load.ranks)
+
+
+def writing_seconds(load: Workload, known: Known) -> float:
+    """Return what writing all parts takes; the processes of a machine share its disk."""
+    write, parts = known["machine"]["write"], ceil(load.images / PART)
+    of_part = parts * write["part"] + load.images * write["row"]
+    return float(of_part / load.ranks + row_bytes(load) * write["byte"] / load.machines)
+
+
+def row_bytes(load: Workload) -> float:
+    """Return what the embeddings take."""
+    return 4.0 * load.images * load.dimension
+
+
+def search_seconds(load: Workload, known: Known) -> float:
+    """Return what looking for all queries' neighbours among all images takes."""
+    pairs = load.queries * load.images * load.dimension / load.ranks
+    said = search_bytes(load) * known["between"]["gather"]
+    return float(pairs * known["machine"]["search"] + said)
+
+
+def search_bytes(load: Workload) -> float:
+    """Return what is sent in a search: queries to all others, their neighbours' keys back."""
+    key = 8  # cosine and id as one integer: semcentres/exact_search.py
+    return (load.ranks - 1) * load.queries * (4.0 * load.dimension + key * NEIGHBOURS)
+
+
+def plan(load: Workload, known: Known) -> dict[str, float]:
+    """Return bytes and seconds, by what they are for."""
+    memory, step = memory_bytes(load, known), step_seconds(load, known)
+    empty = known["machine" if load.ranks == 1 else "between"]["empty"]
+    whole = 12.0 * num_weights(load, known) if load.shares else 0.0
+    held = {f"{name}, bytes a process": value for name, value in memory.items()}
     return {
         "bank, bytes a machine": 4.0 * load.classes * load.dimension,
-        "images, bytes a process": 0.0 if load.mapped else load.images * of["pixels"],
-        "weights and their like, bytes a process": 20.0 * of["weights"],
-        "activations, bytes a process": of["activations"] * seen / ranks,
-        "traffic, bytes a process and step": (
-            0.0 if ranks == 1 else 8.0 * of["weights"] + 4.0 * seen * load.dimension
-        ),
-        "step, seconds": step,
-        "training, seconds": steps * step,
-        "embedding, seconds": embed / ranks + rows * machine["write"] / load.machines,
-        "embeddings, bytes of disk": rows,
-        "exact index, bytes a machine": rows / load.machines,
-        "exact search, seconds": (
-            load.queries * load.images * load.dimension * machine["search"] / ranks
-        ),
-        "search, traffic in bytes": (
-            0.0 if ranks == 1 else load.queries * ranks * (4.0 * load.dimension + 12.0 * 20)
-        ),
+        **held,
+        "all of it and the program, bytes a process": sum(memory.values()) + empty,
+        "more while a checkpoint is made, bytes a process": whole,
+        "sent in a step, bytes a process": sum(sent_bytes(load, known).values()),
+        "a step, seconds": step,
+        "training, seconds": load.images * load.passes / load.batch * step,
+        "embedding, seconds": embedding_seconds(load, known),
+        "writing the parts, seconds": writing_seconds(load, known),
+        "embeddings, bytes of disk": row_bytes(load),
+        "exact index, bytes a machine": row_bytes(load) / load.machines,
+        "exact search, seconds": search_seconds(load, known),
+        "sent in the search, bytes in all": search_bytes(load),
     }
