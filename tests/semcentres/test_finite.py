@@ -1,13 +1,22 @@
 """A step that is not finite leaves everything as it was, and is counted."""
 
 import math
+from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import replace
+from pathlib import Path
+from traceback import extract_stack
 
 import pytest
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torture_figures.tiny_run import make_trainer
 
+from semcentres.checkpoint import RunFolder
 from semcentres.finite import FiniteGuard, likely_cause, not_finite
 
 
@@ -99,3 +108,62 @@ def test_names_of_what_is_not_finite() -> None:
     nan, one = torch.tensor([1.0, math.nan]), torch.ones(2)
     state = {"a": [one, {"b": nan}], "c": torch.ones(1, dtype=torch.int64), "d": "nan", "e": nan}
     assert list(not_finite(state)) == ["a.1.b", "e"]
+
+
+WAITS = (
+    "_local_scalar_dense",
+    "nonzero",
+    "equal",
+    "masked_select",
+)  # if, float(), .item(), x[mask]
+COPIES = ("cpu", "numpy", "tolist")
+BETWEEN = (Path(__file__).name, "_compile.py", "eval_frame.py")  # who asks and who is told of it
+
+
+class Operations(TorchDispatchMode):
+    """Tells of each operation that reaches torch's kernels."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self.tell = tell
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+        self.tell(func.overloadpacket.__name__)
+        return func(*args, **(kwargs or {}))
+
+
+class Methods(TorchFunctionMode):
+    """Tells of each of torch's functions that Python calls: on the host a copy to it is none."""
+
+    def __init__(self, tell: Callable[[str], None]) -> None:
+        super().__init__()
+        self.tell = tell
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):  # noqa: ANN001, ANN204
+        self.tell(getattr(func, "__name__", ""))
+        return func(*args, **(kwargs or {}))
+
+
+def test_host_waits_at_no_step_but_where_it_logs_or_mines(tmp_path: Path) -> None:
+    """It would wait for a device if it asked for what is in a tensor; here that is counted."""
+    trainer = make_trainer(steps=14, every=100)  # which mines at every fifth step
+    trainer.settings = replace(trainer.settings, log_every=7, assignment_every=0)
+    go_on, at, waited = trainer.step, [-1], set()
+
+    def step(number: int) -> dict[str, Tensor]:
+        at[0] = number
+        return go_on(number)
+
+    def tell(name: str) -> None:
+        if name in (*WAITS, *COPIES):
+            names = [Path(frame.filename).name for frame in extract_stack()]
+            caller = [name for name in names if name not in BETWEEN][-1]
+            # AveragedModel asks its own count of steps, which stays on the host: see below.
+            if caller != "swa_utils.py":
+                waited.add(at[0])
+
+    trainer.step = step  # type: ignore[method-assign]
+    with Operations(tell), Methods(tell):
+        trainer.fit(RunFolder(tmp_path), about={})
+    assert waited - {-1} == {0, 5, 10} | {6, 13}
+    assert AveragedModel(nn.Linear(2, 2, device="meta")).n_averaged.device.type == "cpu"
