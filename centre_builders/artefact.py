@@ -121,9 +121,19 @@ def _write_manifest(folder: Path, about: Mapping[str, Any]) -> None:
     manifest = folder / MANIFEST
     manifest.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     sync(manifest)
-    for place in {path.parent for path in folder.rglob("*")}:
-        sync(place)
+    for place, _, _ in _walk(folder):
+        sync(Path(place))
 
 
 def _files(folder: Path) -> list[str]:
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if not p.is_dir())
+    found = (os.path.join(place, name) for place, _, names in _walk(folder) for name in names)
+    return sorted(os.path.relpath(name, folder) for name in found)
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Return `os.walk`, which passes over a folder that cannot be listed, as `rglob` does."""
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    return os.walk(folder, onerror=refuse)

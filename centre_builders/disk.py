@@ -185,8 +185,14 @@ def _free(path: Path) -> int:
 
 
 def _is_near(filename: str | bytes | int | None, target: Path) -> bool:
-    """Return whether an error of this file is one of writing the target; writes name no file."""
-    return filename is None or Path(os.fsdecode(str(filename))).is_relative_to(target.parent)
+    """Return whether an error of this file is one of writing the target.
+
+    Writes name no file, and what is removed from an open folder is named without it.
+    """
+    if filename is None:
+        return True
+    path = Path(os.fsdecode(str(filename)))
+    return path.name == str(path) or path.is_relative_to(target.parent)
 
 
 def _exchange(first: Path, second: Path) -> bool:

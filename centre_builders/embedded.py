@@ -104,10 +104,17 @@ def complete(folder: Path, about: Mapping[str, Any], num_parts: int) -> int:
     rows = sum(int(read_about(folder, number)["rows"]) for number in range(num_parts))
     content = {"about": dict(about), "parts": num_parts, "rows": rows}
     path, text = folder / COMPLETE, (json.dumps(sealed(content), indent=2) + "\n").encode()
-    # What is there may be damaged, and is not parsed.
-    if not path.is_file() or path.read_bytes() != text:
+    if not _holds(path, text):
         write_file(path, text)
     return rows
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    """Return whether a file is there with this content; one that is damaged is not."""
+    try:
+        return path.read_bytes() == content
+    except OSError:
+        return False
 
 
 @dataclass(frozen=True, eq=False)

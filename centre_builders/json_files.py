@@ -21,6 +21,17 @@ def read_json(path: Path, what: str) -> dict[str, Any]:
         return dict(json.loads(path.read_text(encoding="utf-8")))
 
 
+def read_sealed(path: Path, what: str) -> dict[str, Any]:
+    """Return the mapping that a file holds, without its hash; one that has none is not compared.
+
+    Raises:
+        CorruptArtefact: it holds none, or differs from its hash.
+    """
+    content = read_json(path, what)
+    with refused_unless(path, what):
+        return unsealed(content) if SEAL in content else content
+
+
 def sealed(content: Mapping[str, Any]) -> dict[str, Any]:
     """Return the mapping with its hash.
 
@@ -43,4 +54,5 @@ def unsealed(content: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hash(content: Mapping[str, Any]) -> str:
-    return sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    as_read = json.loads(json.dumps(content))  # where keys are texts, which sort otherwise
+    return sha256(json.dumps(as_read, sort_keys=True).encode()).hexdigest()

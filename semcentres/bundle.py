@@ -22,7 +22,7 @@ import yaml
 
 from centre_builders.artefact import write_file, write_folder, write_json
 from centre_builders.errors import InputError, NumericError, UsageError
-from centre_builders.json_files import read_json
+from centre_builders.json_files import read_sealed
 from semcentres.bundle_card import bundle_card
 from semcentres.checkpoint import Results
 from semcentres.compose import load_config
@@ -119,7 +119,7 @@ def _results(run: Path) -> Results:
     path = run / "metrics.json"
     if not path.is_file():
         raise InputError(f"{run} has no results; end its training, or semcentres evaluate it")
-    return read_json(path, "a run's results")
+    return read_sealed(path, "a run's results")
 
 
 def _real_images(trained: TrainConfig, config: ExportConfig) -> np.ndarray:

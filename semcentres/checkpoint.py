@@ -38,6 +38,7 @@ from centre_builders.artefact import (
 )
 from centre_builders.disk import sync, writing
 from centre_builders.errors import CorruptArtefact, InputError, UsageError, refused_unless
+from centre_builders.json_files import sealed
 
 log = logging.getLogger(__name__)
 
@@ -77,12 +78,13 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with (self.path / ".lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UsageError(
-                    f"{self.path} is in use by another process; wait for it or set run_dir"
-                ) from error
+            with writing(self.path / ".lock"):
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError as error:
+                    raise UsageError(
+                        f"{self.path} is in use by another process; wait for it or set run_dir"
+                    ) from error
             for folder in (self.path, self.checkpoints, self.report):
                 sweep(folder, locked=True)
             yield
@@ -158,8 +160,8 @@ class RunFolder:
             (self.path / name).unlink(missing_ok=True)
 
     def write_json(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write a JSON file whole."""
-        write_json(self.path / name, content)
+        """Write a JSON file whole, with its hash."""
+        write_json(self.path / name, sealed(content))
 
     def records(self) -> list[Record]:
         """Return what metrics.jsonl holds, up to a line that a kill or a power cut spoilt."""

@@ -2,8 +2,9 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import fields, is_dataclass
+from dataclasses import asdict, fields, is_dataclass
 from difflib import get_close_matches
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,12 +16,14 @@ from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from centre_builders.artefact import write_file
 from centre_builders.errors import InputError, UsageError, refused_unless
 from semcentres.ranges import check_ranges
 from semcentres.settings import SCHEMAS, TrainConfig
 
 # What Hydra and OmegaConf refuse words by; a ValueError for a number in an option's place.
 REFUSED = (HydraException, OmegaConfBaseException, ValueError)
+SEAL = b"# sha256 "
 MOST_BYTES = 16 << 20  # of a run's configuration, which may hold a hierarchy of the classes
 
 
@@ -168,18 +171,33 @@ def compose_settings(verb: str, words: Sequence[str]) -> Any:  # noqa: ANN401
     return to_settings(compose_config(verb, words))
 
 
+def save_config(path: Path, config: TrainConfig) -> None:
+    """Write a run's configuration, with its hash in the first line."""
+    write_file(path, _sealed(yaml.safe_dump(asdict(config)).encode()))
+
+
+def _sealed(content: bytes) -> bytes:
+    return SEAL + sha256(content).hexdigest().encode() + b"\n" + content
+
+
 def load_config(path: Path) -> TrainConfig:
     """Return the configuration that a run folder holds.
 
     Raises:
-        InputError: it is missing or is not one of ours.
+        InputError: it is missing, is not one of ours, or differs from the hash in its first line.
     """
     if not path.is_file():
         raise InputError(f"{path.parent} is not a run folder, it has no {path.name}; train first")
     with refused_unless(path, "a run's configuration"):
         if path.stat().st_size > MOST_BYTES:
             raise ValueError(f"{path.stat().st_size:,} bytes, at most {MOST_BYTES:,} are read")
-        read = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = path.read_bytes()
+        if content.startswith(SEAL) and content != _sealed(content.partition(b"\n")[2]):
+            raise ValueError(
+                "it differs from the SHA-256 in its first line; where you have changed it"
+                " yourself, remove that line"
+            )
+        read = yaml.safe_load(content.decode())
         _check_plain(read, set())
         if isinstance(read, dict) and isinstance(read.get("trainer"), dict):
             for gone in ("devices", "strategy"):  # which older runs hold; torchrun decides them

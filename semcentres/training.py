@@ -5,23 +5,22 @@ begin when what it has written is there, and train beside it.
 """
 
 import logging
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import torch
-import yaml
 
-from centre_builders.artefact import write_file
 from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError
-from centre_builders.json_files import read_json
+from centre_builders.json_files import read_sealed
 from semcentres.approximate import check_wanted
 from semcentres.backbones import check_images
 from semcentres.banks import make_bank
 from semcentres.calibrate import calibrate
 from semcentres.checkpoint import Results, RunFolder
 from semcentres.components import build
+from semcentres.compose import save_config
 from semcentres.data.source import ImageSet, Source
 from semcentres.data.split import Split
 from semcentres.data.split_file import (
@@ -113,7 +112,7 @@ def _lead(
         warn_of_duplicates(source)
         if config.restart:
             run.clear()  # now that nothing is left that may be refused
-        write_file(run.path / "config.yaml", yaml.safe_dump(asdict(config)).encode())
+        save_config(run.path / "config.yaml", config)
         bank.save(run.path / CENTRES)
         if others.ranks.count > 1:
             bank = CentreBank.load(run.path / CENTRES, mapped=True)  # in place of a copy of its own
@@ -179,7 +178,7 @@ def _objective(config: TrainConfig) -> Objective:
 def read_results(run: RunFolder) -> Results | None:
     """Return a finished run's results, None where it is not finished."""
     path = run.path / "metrics.json"
-    return read_json(path, "a run's results") if path.exists() else None
+    return read_sealed(path, "a run's results") if path.exists() else None
 
 
 def _fit(

@@ -24,7 +24,7 @@ from jaxtyping import UInt8
 from torch import Tensor
 
 from centre_builders.artefact import read_manifest, sweep, write_folder
-from centre_builders.errors import CorruptArtefact, InputError
+from centre_builders.errors import CorruptArtefact, InputError, refused_unless
 from centre_builders.text_cache import cache_folder
 from semcentres.data.readers import Readers
 from semcentres.data.stored import decode
@@ -195,7 +195,8 @@ def _map(path: Path, shape: Sequence[int]) -> UInt8[Tensor, "N C H W"]:
             f"{path} has {found} bytes, {prod(shape)} are wanted; remove {path.parent}, and it is"
             " made anew"
         )
-    pixels = np.memmap(path, np.uint8, "r", shape=tuple(shape))
+    with refused_unless(path, "decoded images"):
+        pixels = np.memmap(path, np.uint8, "r", shape=tuple(shape))
     with warnings.catch_warnings():
         # torch knows no read-only tensors; nothing of ours writes into images.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")

@@ -1,13 +1,13 @@
 """split.json: which images a run was trained, tuned and tested on, and whether they are still so.
 
     {"fingerprint": "…", "class_names": […],
-     "labelled": {"cat/a.jpg": "1f3a…", …}, "unlabelled": {…}, "validation": {…}, "test": {…}}
+     "labelled": {"cat/a.jpg": "1f3a…", …}, "unlabelled": {…}, "validation": {…}, "test": {…},
+     "sha256": "…"}
 
 An image is called by its path within the data set, or by its number where it has none; beside it
 stands a short hash of its pixels and of the name of its class.
 """
 
-import json
 import logging
 from collections.abc import Collection, Mapping
 from dataclasses import replace
@@ -18,7 +18,8 @@ from typing import Any, TypeVar
 import torch
 
 from centre_builders.artefact import write_json
-from centre_builders.errors import CorruptArtefact, InputError
+from centre_builders.errors import InputError, refused_unless
+from centre_builders.json_files import read_sealed, sealed
 from semcentres.data.files import FileSource
 from semcentres.data.source import ImageSet, Source
 from semcentres.data.split import Split
@@ -41,7 +42,7 @@ def save_split(run_dir: Path, source: Source, split: Split) -> None:
         **{part: {ids[row]: marks[row] for row in rows[part]} for part in rows},
         "test": _marks(source, source.test, "test"),
     }
-    write_json(run_dir / FILE, content)
+    write_json(run_dir / FILE, sealed(content))
 
 
 def in_run_order(run_dir: Path, source: AnySource) -> AnySource:
@@ -114,16 +115,12 @@ def _read(run_dir: Path) -> dict[str, Any] | None:
     path = run_dir / FILE
     if not path.is_file():
         return None
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+    content = read_sealed(path, "a run's split")
+    with refused_unless(path, "a run's split"):
         lacking = {"fingerprint", "class_names", *PARTS} - content.keys()
         if lacking or not all(isinstance(content[part], dict) for part in PARTS):
             raise ValueError(f"no {', '.join(sorted(lacking)) or 'table of images'}")
-        return dict(content)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise CorruptArtefact(
-            f"{path} cannot be read ({error!r}); restore it, or train again with restart=true"
-        ) from error
+        return content
 
 
 def warn_of_duplicates(source: Source) -> None:

@@ -5,9 +5,12 @@ import inspect
 import json
 import pkgutil
 import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,10 +21,14 @@ from omegaconf import OmegaConf
 import semcentres
 from centre_builders.bank import CentreBank
 from centre_builders.embedded import read_embedded
+from centre_builders.errors import CorruptArtefact
+from semcentres.checkpoint import RunFolder
 from semcentres.cli import main
-from semcentres.compose import defaults
+from semcentres.compose import defaults, load_config
+from semcentres.data import split_file
 from semcentres.model import Model
 from semcentres.settings import SCHEMAS
+from semcentres.training import read_results
 
 SMALL = [
     "data=mnist_5k", "encoder.width=4", "trainer.steps=40", "trainer.learning_rate=0.02",
@@ -94,6 +101,32 @@ def test_run_folder_holds_everything(run_dir: Path) -> None:
     results = json.loads((run_dir / "metrics.json").read_text())
     assert results["num_images"] == 1000
     assert results["nearest_centre_accuracy"] > 0.15
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "split.json", "metrics.json"])
+def test_every_byte_of_a_run_folders_texts_is_guarded(
+    run_dir: Path, tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A changed one is refused, or is the same but for its hash."""
+    run = RunFolder(Path(shutil.copytree(run_dir, tmp_path / "run")))
+    read: dict[str, Callable[[], Any]] = {
+        "config.yaml": lambda: vars(load_config(run.path / name)),
+        "split.json": lambda: split_file._read(run.path),
+        "metrics.json": lambda: read_results(run),
+    }
+    content, wanted = (run.path / name).read_bytes(), read[name]()
+    places, refused = range(0, len(content), max(1, len(content) // 400)), 0
+    for place in places:
+        (run.path / name).write_bytes(
+            content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :]
+        )
+        try:
+            got = read[name]()
+        except CorruptArtefact as error:
+            refused += name in str(error)
+        else:
+            assert got | wanted == got
+    assert refused > 0.9 * len(places)
 
 
 def test_finished_run_is_not_trained_again(run_dir: Path) -> None:

@@ -298,7 +298,7 @@ def test_changed_data_is_told_on_resume_and_evaluation(
         assert f"images removed: 1 (unlabelled/{gone.name})" in line
         assert f"images changed: 1 (unlabelled/{changed.name})" in line
     (run / "split.json").write_text("{}")
-    with pytest.raises(CorruptArtefact, match=r"split\.json cannot be read"):
+    with pytest.raises(CorruptArtefact, match=r"split\.json is not a run's split"):
         semcentres.evaluate(f"run_dir={run}")
 
 

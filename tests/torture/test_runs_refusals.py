@@ -81,7 +81,7 @@ def test_other_images_are_refused_unless_forced(
 
 def test_spoilt_split_file_is_named(tmp_path: Path, source: Source) -> None:
     (tmp_path / "split.json").write_text('{"fingerprint": "x", "class_names": []}')
-    with pytest.raises(CorruptArtefact, match=r"split\.json cannot be read"):
+    with pytest.raises(CorruptArtefact, match=r"split\.json is not a run's split"):
         check_unchanged(tmp_path, source)
 
 
