@@ -1,6 +1,7 @@
 /* Between a process and its disk (LD_PRELOAD): counts, notes and spoils the calls that concern
    paths below one folder. See disk_faults.py. Linux with glibc. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -10,18 +11,26 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 static char root[PATH_MAX];
 static long at = -1, seen, room = -1;
-static int number, deadly, journal = -1;
+static int number, deadly, looking, journal = -1;
+static char mapped[8][PATH_MAX]; /* files that are written through a map */
+static int maps;
 
 /* Begin: the at-th call from here fails with `number`, or kills where that is 0; at < 0 never.
-   Calls are noted in the file `journal_` (< 0: nowhere). Writes beyond `room_` bytes fail. */
-void faults_arm(const char *root_, long at_, int number_, int journal_, long room_) {
+   Calls that change nothing count where `looking_`. Calls are noted in the file `journal_` (< 0:
+   nowhere). Writes beyond `room_` bytes fail. */
+void faults_arm(const char *root_, long at_, int number_, int journal_, long room_, int looking_) {
     strncpy(root, root_, PATH_MAX - 1);
+    looking = looking_, maps = 0;
     at = at_, number = number_, deadly = number_ == 0, journal = journal_, room = room_, seen = 0;
 }
 
@@ -63,6 +72,11 @@ static int fails(const char *what, const char *path, long size) {
     return 0;
 }
 
+/* The same of a call that changes nothing. */
+static int fails_looking(const char *what, const char *path) {
+    return looking && fails(what, path, 0);
+}
+
 #define REAL(type, name, ...) \
     static type (*real)(__VA_ARGS__); \
     if (!real) *(void **)&real = dlsym(RTLD_NEXT, #name)
@@ -73,13 +87,15 @@ static int fails(const char *what, const char *path, long size) {
         REAL(int, name, const char *, int, ...); SPACE; va_list more; va_start(more, flags); \
         int mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(more, int) : 0; va_end(more); \
         const char *what = flags & O_TRUNC ? "create" : flags & O_CREAT ? "touch" : "open"; \
-        if (fails(what, name_of(AT_FDCWD, path, space), 0)) return -1; \
+        path = name_of(AT_FDCWD, path, space); \
+        if (flags & (O_CREAT | O_TRUNC) ? fails(what, path, 0) : fails_looking(what, path)) \
+            return -1; \
         return real(path, flags, mode); }
 #define OPENER_AT(name) \
     int name(int fd, const char *path, int flags, ...) { \
         REAL(int, name, int, const char *, int, ...); SPACE; va_list more; va_start(more, flags); \
         int mode = flags & (O_CREAT | O_TMPFILE) ? va_arg(more, int) : 0; va_end(more); \
-        if (fails("open", name_of(fd, path, space), 0)) return -1; \
+        if (fails_looking("open", name_of(fd, path, space))) return -1; \
         return real(fd, path, flags, mode); }
 OPENER(open)
 OPENER(open64)
@@ -91,14 +107,16 @@ OPENER_AT(openat64)
     FILE *name(const char *path, const char *mode) { \
         REAL(FILE *, name, const char *, const char *); SPACE; \
         const char *what = *mode == 'w' ? "create" : *mode == 'a' ? "touch" : "open"; \
-        return fails(what, name_of(AT_FDCWD, path, space), 0) ? NULL : real(path, mode); }
+        path = name_of(AT_FDCWD, path, space); \
+        return (*mode == 'r' ? fails_looking(what, path) : fails(what, path, 0)) \
+            ? NULL : real(path, mode); }
 STREAMER(fopen)
 STREAMER(fopen64)
 
 size_t fread(void *data, size_t size, size_t count, FILE *file) {
     REAL(size_t, fread, void *, size_t, size_t, FILE *); SPACE;
     const char *path = name_of(fileno(file), NULL, space);
-    return fails("read", path, size * count) ? 0 : real(data, size, count, file);
+    return fails_looking("read", path) ? 0 : real(data, size, count, file);
 }
 
 /* Return how many bytes there is room for; -1 where there is none, with errno set. */
@@ -149,15 +167,33 @@ size_t fwrite(const void *data, size_t size, size_t count, FILE *file) {
 #define READER(name, offset, ...) \
     ssize_t name(int fd, void *data, size_t size __VA_ARGS__) { \
         REAL(ssize_t, name, int, void *, size_t __VA_ARGS__); SPACE; \
-        if (fails("read", name_of(fd, NULL, space), size)) return -1; \
+        if (fails_looking("read", name_of(fd, NULL, space))) return -1; \
         return real(fd, data, size offset); }
 READER(read, )
 READER(pread64, OFFSET, , off_t at_)
 
+/* Note what a file holds that is written through a map: no call says what. */
+static void note_mapped(const char *path) {
+    for (int i = 0; journal >= 0 && i < maps; i++) {
+        struct stat is;
+        if (strcmp(mapped[i], path) || stat(path, &is)) continue;
+        FILE *file = fopen(path, "r");
+        char *data = malloc(is.st_size);
+        if (file && data && fread(data, 1, is.st_size, file) == (size_t)is.st_size) {
+            dprintf(journal, "mapped\t%s\t0\n", path);
+            note(data, is.st_size);
+        }
+        if (file) fclose(file);
+        free(data);
+    }
+}
+
 #define SYNCER(name) \
     int name(int fd) { \
         REAL(int, name, int); SPACE; \
-        if (fails("fsync", name_of(fd, NULL, space), 0)) return -1; \
+        const char *path = name_of(fd, NULL, space); \
+        if (below(path)) note_mapped(path); \
+        if (fails("fsync", path, 0)) return -1; \
         return real(fd); }
 SYNCER(fsync)
 SYNCER(fdatasync)
@@ -196,4 +232,97 @@ int rmdir(const char *path) {
 int unlinkat(int fd, const char *path, int flags) {
     REAL(int, unlinkat, int, const char *, int); SPACE;
     return fails("unlink", name_of(fd, path, space), 0) ? -1 : real(fd, path, flags);
+}
+
+/* A file's length. Room is taken for what is added: it is going to be written through a map, where
+   a full disk is no error but a signal. */
+static int grows(const char *path, long size) {
+    struct stat is;
+    long more = stat(path, &is) ? 0 : size - is.st_size;
+    if (room < 0 || !below(path) || more <= 0) return 1;
+    if (more > room) return 0;
+    room -= more;
+    return 1;
+}
+
+#define TRUNCATER(name, type, from) \
+    int name(type file, off_t size) { \
+        REAL(int, name, type, off_t); SPACE; \
+        const char *path = from; \
+        if (fails("truncate", path, size)) return -1; \
+        if (!grows(path, size)) raise(SIGBUS); \
+        return real(file, size); }
+TRUNCATER(truncate, const char *, name_of(AT_FDCWD, file, space))
+TRUNCATER(truncate64, const char *, name_of(AT_FDCWD, file, space))
+TRUNCATER(ftruncate, int, name_of(file, NULL, space))
+TRUNCATER(ftruncate64, int, name_of(file, NULL, space))
+
+int posix_fallocate64(int fd, off_t from, off_t size) {
+    REAL(int, posix_fallocate64, int, off_t, off_t); SPACE;
+    const char *path = name_of(fd, NULL, space);
+    if (fails("truncate", path, from + size)) return errno;
+    return grows(path, from + size) ? real(fd, from, size) : ENOSPC;
+}
+
+#define ROOM(name) \
+    int name(const char *path, struct name *is) { \
+        REAL(int, name, const char *, struct name *); SPACE; \
+        path = name_of(AT_FDCWD, path, space); \
+        if (fails_looking("room", path)) return -1; \
+        int code = real(path, is); \
+        if (!code && room >= 0 && below(path)) is->f_bavail = is->f_bfree = room / is->f_frsize; \
+        return code; }
+ROOM(statvfs)
+ROOM(statvfs64)
+
+#define MAPPER(name) \
+    void *name(void *at_, size_t size, int protection, int flags, int fd, off_t from) { \
+        REAL(void *, name, void *, size_t, int, int, int, off_t); SPACE; \
+        const char *path = root[0] && fd >= 0 ? name_of(fd, NULL, space) : ""; \
+        int writes = (protection & PROT_WRITE) && (flags & MAP_SHARED); \
+        if (writes ? fails("map", path, size) : fails_looking("map", path)) return MAP_FAILED; \
+        if (writes && below(path) && maps < 8) strcpy(mapped[maps++], path); \
+        return real(at_, size, protection, flags, fd, from); }
+MAPPER(mmap)
+MAPPER(mmap64)
+
+#define STATTER(name, type) \
+    int name(const char *path, struct type *is) { \
+        REAL(int, name, const char *, struct type *); SPACE; \
+        if (fails_looking("stat", name_of(AT_FDCWD, path, space))) return -1; \
+        return real(path, is); }
+STATTER(stat64, stat64)
+STATTER(lstat64, stat64)
+
+int fstat64(int fd, struct stat64 *is) {
+    REAL(int, fstat64, int, struct stat64 *); SPACE;
+    return fails_looking("stat", name_of(fd, NULL, space)) ? -1 : real(fd, is);
+}
+
+int fstatat64(int fd, const char *path, struct stat64 *is, int flags) {
+    REAL(int, fstatat64, int, const char *, struct stat64 *, int); SPACE;
+    return fails_looking("stat", name_of(fd, path, space)) ? -1 : real(fd, path, is, flags);
+}
+
+DIR *opendir(const char *path) {
+    REAL(DIR *, opendir, const char *); SPACE;
+    return fails_looking("list", name_of(AT_FDCWD, path, space)) ? NULL : real(path);
+}
+
+DIR *fdopendir(int fd) {
+    REAL(DIR *, fdopendir, int); SPACE;
+    return fails_looking("list", name_of(fd, NULL, space)) ? NULL : real(fd);
+}
+
+int flock(int fd, int how) {
+    REAL(int, flock, int, int); SPACE;
+    return fails("lock", name_of(fd, NULL, space), 0) ? -1 : real(fd, how);
+}
+
+/* Not to be had below the folder: what it writes would not be seen. Python then reads and writes. */
+ssize_t sendfile64(int to, int from, off64_t *at_, size_t size) {
+    REAL(ssize_t, sendfile64, int, int, off64_t *, size_t); SPACE;
+    if (!below(name_of(to, NULL, space))) return real(to, from, at_, size);
+    errno = ENOSYS;
+    return -1;
 }

@@ -39,7 +39,13 @@ def run_with_faults(module: str, *words: object) -> Any:  # noqa: ANN401
 
 
 def arm(
-    folder: Path, *, at: int = NEVER, number: int = 0, room: int = NEVER, journal: int = NEVER
+    folder: Path,
+    *,
+    at: int = NEVER,
+    number: int = 0,
+    room: int = NEVER,
+    journal: int = NEVER,
+    looking: bool = False,
 ) -> None:
     """Begin to look at calls that concern paths below a folder.
 
@@ -49,9 +55,11 @@ def arm(
         number: the error that it gives; 0 kills the process in its place.
         room: bytes that can be written before the disk is full.
         journal: descriptor of a file to note each call in.
+        looking: whether calls that change nothing (open, read, stat, list, map) count too.
     """
     library = ctypes.CDLL(None)
-    library.faults_arm(os.fsencode(folder), ctypes.c_long(at), number, journal, ctypes.c_long(room))
+    long = ctypes.c_long
+    library.faults_arm(os.fsencode(folder), long(at), number, journal, long(room), looking)
 
 
 def room_left() -> int:
@@ -72,5 +80,5 @@ def disarm() -> int:
 
 def noted(journal: int) -> list[Sequence[str]]:
     """Return the calls that a journal holds: what, path, ..., size."""
-    text = os.pread(journal, 1 << 24, 0).decode()
+    text = os.pread(journal, os.fstat(journal).st_size, 0).decode()
     return [line.split("\t") for line in text.splitlines()]

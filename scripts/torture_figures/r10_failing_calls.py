@@ -1,10 +1,11 @@
 """R10: the Nth call to the disk fails, for every N of a write and of a read, with three errors.
 
 EIO, ENOSPC and EACCES; calls of every kind that reach the C library (open, create, write, fsync,
-rename, exchange, read, unlink). The old state or the new one must be there, with exit code 5 (or 3
-for what cannot be read, or 0 where the call did not matter and the new state is there), and the
-message must name a path. `trials` is how many calls are tried at most, evenly spread. The naive way
-is `torch.save` over the last.
+rename, exchange, read, unlink, list, stat, lock, map, truncate). The old state or the new one must
+be there, with exit code 5 (or 3 for what cannot be read, or 0 where the call did not matter and the
+new state is there), and the message must name a path. A read that fails must be refused, or give
+what is there: to begin with nothing would be a loss. `trials` is how many calls are tried at most,
+evenly spread. The naive way is `torch.save` over the last.
 """
 
 import errno
@@ -47,14 +48,14 @@ def _fail_each(writer: Writer, most: int) -> tuple[int, list[str]]:
     """Return how many calls were let fail, and what was wrong after which."""
     faults, num = [], 0
     with writer.prepared() as (prepared, folder, new):
-        written = count(lambda: writer.write(folder, new), prepared, folder)
+        written = count(lambda: writer.write(folder, new), prepared, folder, looking=True)
         cases = [("write", at, number) for at in range(written) for number in ERRORS]
         if writer.before:
-            read = count(lambda: writer.read(folder), prepared, folder)
+            read = count(lambda: writer.read(folder), prepared, folder, looking=True)
             cases += [("read", at, errno.EIO) for at in range(read)]
         for what, at, number in cases[:: -(-len(cases) // most)]:
             num += 1
-            arming = lambda at=at, number=number: arm(folder, at=at, number=number)  # noqa: E731
+            arming = lambda at=at, number=number: arm(folder, at=at, number=number, looking=True)  # noqa: E731
             if what == "write":
                 code, told = spoil(writer, prepared, folder, new, arming)
             else:
@@ -72,8 +73,8 @@ def _read(
 
 
 def _wanted(found: int, writer: Writer) -> None:
-    if found not in (0, *writer.before):
-        raise RuntimeError(f"version {found} is read where none is")
+    if found not in writer.before:
+        raise RuntimeError(f"version {found} is read of {writer.before}")
 
 
 def _fault(writer: Writer, folder: Path, what: str, code: int, told: str) -> str:

@@ -1,11 +1,14 @@
 """R13: mistakes at the command line, each told in one line with its name and a remedy.
 
-A trial is the whole catalogue.
+A trial is the whole catalogue. The naive way is what libraries say of such mistakes themselves. Of
+them less is asked: the culprit by name, and any word of advice.
 """
 
 import io
 import os
+import re
 import tempfile
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,12 @@ from torture_figures.fault_rows import ROWS, Fault
 from torture_figures.fault_world import prepare
 
 GOAL = "all of at least 60 mistakes: right exit code, one line, the name and the remedy in it"
+
+ADVICE = re.compile(
+    r"\b(add|change|check|choose|correct|ensure|fix|give|install|make|must|pass|put|quote|raise|"
+    r"remove|rename|replace|set|should|specify|try|use|want(ed)?|write)\b",
+    re.IGNORECASE,
+)
 
 
 def run(trials: int, seed: int) -> dict[str, Any]:
@@ -29,12 +38,13 @@ def run(trials: int, seed: int) -> dict[str, Any]:
             missed = [missing for row in ROWS if (missing := missing_of(row, Path(place)))]
         finally:
             os.chdir(before)
+    good, num = naive()
     return {
         "goal": GOAL,
         "measured": {"mistakes": len(ROWS), "told": len(ROWS) - len(missed), "not": missed},
-        "naive": {"numpy, PIL, faiss, gensim: told with name and remedy": naive()},
-        "passed": not missed and len(ROWS) >= 60,
-    }  # fmt: skip
+        "naive": f"by numpy, PIL, faiss, gensim, yaml, torch: {good} of {num} told so",
+        "passed": not missed and len(ROWS) >= 60 and good < num / 2,
+    }
 
 
 def missing_of(fault: Fault, folder: Path) -> str:
@@ -67,10 +77,12 @@ def told(words: list[str]) -> tuple[int, str]:
     return code, said.getvalue()
 
 
-def naive() -> str:
-    """Return how many of four libraries' own messages hold a name and a remedy."""
+def naive() -> tuple[int, int]:
+    """Return how many mistakes libraries tell by name and with any advice, and of how many."""
     import faiss
     import numpy as np
+    import torch
+    import yaml
     from gensim.models import KeyedVectors
     from PIL import Image
 
@@ -79,14 +91,27 @@ def naive() -> str:
     index = faiss.IndexFlatIP(3)
     asked = (
         ("qzxqzx", lambda: words["qzxqzx"]),
+        ("qzxqzx", lambda: words.get_mean_vector(["qzxqzx"])),
         ("300", lambda: index.search(np.ones((1, 300), np.float32), 1)),
-        ("cat.png", lambda: Image.open(io.BytesIO(b"no image"))),
-        ("dog", lambda: np.array([[1.0], [1.0, 2.0]])),
+        ("300", lambda: torch.ones(2, 512) @ torch.ones(300, 10)),
+        ("cat.png", lambda: Image.open("cat.png")),
+        ("notes.png", lambda: Image.open(_file("notes.png", b"no image"))),
+        ("short.csv", lambda: np.loadtxt(_file("short.csv", b"1,0\n1\n"), delimiter=",")),
+        ("'no'", lambda: yaml.safe_load("- no\n- cat")),
     )
-    good = 0
-    for name, ask in asked:
-        try:
-            ask()
-        except Exception as error:
-            good += name in str(error) and ";" in str(error)
-    return f"{good} of {len(asked)}"
+    return sum(_advises(name, ask) for name, ask in asked), len(asked)
+
+
+def _file(name: str, content: bytes) -> io.BytesIO:
+    file = io.BytesIO(content)
+    file.name = name
+    return file
+
+
+def _advises(name: str, ask: Callable[[], object]) -> bool:
+    """Return whether an error says a name, and any word of what to do."""
+    try:
+        ask()
+    except Exception as error:
+        return name in str(error) and bool(ADVICE.search(str(error)))
+    return False

@@ -1,8 +1,8 @@
 """R2: kill -9 at each single call to the disk of a save, for every writer.
 
-The calls are those that really reach the C library: create, write, fsync, rename, exchange,
-unlink, ... After each kill the folder is swept and read, and written again. A trial is one call, of
-all if there are as many trials. The naive way is `torch.save` over the last.
+The calls are those that really reach the C library and change something: create, write, fsync,
+rename, exchange, unlink, ... After each kill the folder is swept and read, and written again. A
+trial is one call, of all if there are as many trials. The naive way is `torch.save` over the last.
 """
 
 import shutil
@@ -65,12 +65,12 @@ def _kill_at_each(writer: Writer, most: int) -> tuple[int, list[str]]:
     return len(chosen), faults
 
 
-def count(work: Callable[[], Any], prepared: Path, folder: Path) -> int:
+def count(work: Callable[[], Any], prepared: Path, folder: Path, *, looking: bool = False) -> int:
     """Return how many calls some work makes, begun with what is prepared."""
     renew(prepared, folder)
 
     def counted(tell: Tell) -> None:
-        arm(folder)
+        arm(folder, looking=looking)
         work()
         tell(str(disarm()))
 

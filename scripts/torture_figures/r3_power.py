@@ -77,6 +77,7 @@ def _changed(names: dict[str, Node], change: dict[str, Node | None]) -> dict[str
 def _cut(writer: Writer, trials: int, draw: random.Random) -> list[str]:
     """Return what was wrong, and after which call."""
     faults = []
+    writer.begin()
     with tempfile.TemporaryDirectory() as place:
         folder, before, left = (Path(place) / name for name in ("folder", "before", "left"))
         folder.mkdir()
@@ -155,10 +156,8 @@ def _replay(root: Node, what: str, paths: list[str], words: list[str]) -> None:
         parent.change(**{name: Node(names={})})
     elif what in ("create", "touch") and node is None:
         parent.change(**{name: Node()})
-    elif what == "create" and node is not None:
-        node.content, node.synced = b"", 0
-    elif what == "write" and node is not None:
-        node.content += bytes.fromhex(words[-1])
+    elif what in ("create", "write", "truncate", "mapped") and node is not None:
+        _change(node, what, words[-1])
     elif what == "fsync" and node is not None:
         node.synced = len(node.content)
         node.kept, node.pending = dict(node.names or {}), []
@@ -169,6 +168,20 @@ def _replay(root: Node, what: str, paths: list[str], words: list[str]) -> None:
         assert target is parent, "all is renamed beside itself"
         old = (parent.names or {}).get(other)
         parent.change(**{name: old if what == "exchange" else None, other: node})
+
+
+def _change(node: Node, what: str, word: str) -> None:
+    """Change what a file holds; the word is bytes in hexadecimal, or its new length."""
+    if what == "create":
+        node.content, node.synced = b"", 0
+    elif what == "write":
+        node.content += bytes.fromhex(word)
+    elif what == "mapped":
+        node.content = bytes.fromhex(word)
+    else:
+        size = int(word)
+        node.content = node.content[:size].ljust(size, b"\0")
+        node.synced = min(node.synced, size)
 
 
 def _lay_down(node: Node, path: Path, draw: random.Random) -> None:

@@ -34,5 +34,6 @@ def test_catalogue_is_as_large_as_asked() -> None:
 
 
 def test_libraries_messages_would_not_do() -> None:
-    """The catalogue's measure can fail: it does for four libraries' own words."""
-    assert naive() == "0 of 4"
+    """The catalogue's measure can fail: it does for most of the libraries' own words."""
+    good, num = naive()
+    assert good < num / 2

@@ -3,6 +3,10 @@
 import ast
 from pathlib import Path
 
+import pytest
+
+from centre_builders.artefact import _files
+
 ROOT = Path(__file__).parents[2]
 CALLS = {
     "torch.save", "np.save", "np.savez", "np.savez_compressed", "faiss.write_index",
@@ -52,6 +56,12 @@ def test_every_writer_is_known() -> None:
             if names:
                 found[str(path.relative_to(ROOT))] = names
     assert found == KNOWN
+
+
+def test_folder_that_cannot_be_listed_is_not_taken_for_an_empty_one(tmp_path: Path) -> None:
+    """Its manifest would name no file, and nothing would say so. Found by R10."""
+    with pytest.raises(FileNotFoundError):
+        _files(tmp_path / "gone")
 
 
 def test_search_sees_what_it_looks_for() -> None:
