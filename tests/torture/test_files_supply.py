@@ -38,7 +38,8 @@ def test_every_version_is_pinned_exactly() -> None:
     assert not loose
     assert len(pinned()) > 100
     lacking = {one.name for one in asked() if one.name != "semcentres"} - pinned().keys()
-    assert lacking <= {"hydra-ray-launcher"}  # needs an older cloudpickle than the others
+    # Of another platform; needs an older cloudpickle than the others.
+    assert lacking == {"faiss-cpu", "hydra-ray-launcher"}
 
 
 def test_no_faulty_version_is_pinned_or_allowed() -> None:
