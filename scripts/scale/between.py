@@ -57,7 +57,7 @@ def joint(name: str) -> dict[str, float]:
         loss.backward()
 
     work(2)  # gradients are there
-    return {"activations": held(work) / batch, "both": repeated(work, rounds=5) / batch}
+    return {"activations": held(work) / batch, "both": repeated(work, rounds=3) / batch}
 
 
 def repeated(work: Callable[[], object], rounds: int = 20) -> float:

@@ -168,11 +168,17 @@ def softmin_seconds() -> float:
     return seconds(work) / (num * batch * DIMENSION)
 
 
-def search_seconds() -> float:
-    """Return the time of a multiply-add of exact search in a part."""
-    rows, num = unit(PART).numpy(), 512
-    index = Index.build(rows)
-    return seconds(lambda: index.search(rows[:num], NEIGHBOURS)) / (PART * num * DIMENSION)
+def search_seconds() -> dict[str, float]:
+    """Return the time of a row and query of exact search in a part, and of a multiply-add."""
+
+    def spent(width: int) -> float:
+        rows, num = F.normalize(unit(PART)[:, :width], dim=1).numpy(), 512
+        index = Index.build(rows)
+        return seconds(lambda: index.search(rows[:num], NEIGHBOURS)) / (PART * num)
+
+    narrow, wide = spent(DIMENSION // 4), spent(DIMENSION)
+    each = (wide - narrow) / (DIMENSION - DIMENSION // 4)
+    return {"pair": max(0.0, wide - DIMENSION * each), "multiply": each}
 
 
 def write_seconds() -> dict[str, float]:

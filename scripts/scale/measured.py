@@ -26,9 +26,10 @@ def measured() -> Found:
     loads += [replace(load, ranks=2, shard=True) for load in SHARED]
     jobs = [("training", load) for load in loads]
     jobs += [("collection", replace(load, ranks=ranks)) for load in COLLECTIONS for ranks in (1, 2)]
+    wide = {ranks: middle(started("collectives", ranks)) for ranks in (3, 4)}
     rounds, done = [], []
     for turn in range(ROUNDS):
-        rounds.append(one_round())
+        rounds.append(one_round(wide))
         done += [(what, load, started(what, load.ranks, load)) for what, load in jobs[turn::ROUNDS]]
     known = middle(rounds)
     rows = [row for what, load, found in done for row in compared(what, load, found, known)]
@@ -42,10 +43,10 @@ def measured() -> Found:
     return {**about, **known, "checks": rows}
 
 
-def one_round() -> Found:
-    """Return all constants once."""
+def one_round(wide: dict[int, Found]) -> Found:
+    """Return all constants once, from what three processes and four have said to one another."""
     (alone,), joint = started("constants", 1), middle(started("joint", 2), max)
-    said = {ranks: middle(started("collectives", ranks)) for ranks in (2, 3, 4)}
+    said = {2: joint.pop("said"), **wide}
     one, two = (middle(started("training", ranks, EMPTY), max) for ranks in (1, 2))
     for name, found in joint.items():
         alone[name] |= {f"joint {key}": value for key, value in found.items()}

@@ -29,6 +29,7 @@ from semcentres.softmin import LARGE
 
 PART = 16_384  # rows of a part, and k of a search
 NEIGHBOURS = 20
+QUERIES = 1024  # that are sent at a time
 BUCKET = 25 << 20  # bytes of gradients that DDP sums in one call
 Known = Mapping[str, Any]
 
@@ -172,9 +173,12 @@ def row_bytes(load: Workload) -> float:
 
 def search_seconds(load: Workload, known: Known) -> float:
     """Return what looking for all queries' neighbours among all images takes."""
-    pairs = load.queries * load.images * load.dimension / load.ranks
+    search, ranks = known["machine"]["search"], load.ranks
+    each = search["pair"] + load.dimension * search["multiply"]
     said = search_bytes(load) * known["between"]["gather"]
-    return float(pairs * known["machine"]["search"] + said)
+    # What is asked for, the queries, and back: three calls a block.
+    said += 3 * ceil(load.queries / QUERIES) * call_seconds(ranks, known)
+    return float(load.queries * load.images / ranks * each + said)
 
 
 def search_bytes(load: Workload) -> float:

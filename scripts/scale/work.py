@@ -43,7 +43,10 @@ def main(what: str, given: str, out: Path) -> None:
         work: dict[str, Callable[[], Found]] = {
             "constants": constants.constants,
             "collectives": between.collectives,
-            "joint": lambda: {name: between.joint(name) for name in constants.ENCODERS},
+            "joint": lambda: {
+                "said": between.collectives(),
+                **{name: between.joint(name) for name in constants.ENCODERS},
+            },
             "training": lambda: runs.training(load),
             "collection": lambda: runs.collection(load, others.ranks),
         }
