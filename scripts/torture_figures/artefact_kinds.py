@@ -15,17 +15,14 @@ from safetensors.numpy import load as load_safetensors
 from centre_builders.bank import CentreBank
 from centre_builders.building import build_bank
 from centre_builders.embedded import complete, read_embedded, write_part
-from centre_builders.items import make_items, write_items
+from centre_builders.items import make_items
 from centre_builders.one_hot import OneHot
-from semcentres.approximate import build_index
 from semcentres.checkpoint import RunFolder
-from semcentres.collection import ITEMS, Collection, save_collection
+from semcentres.collection import Collection
 from semcentres.faiss_files import LISTS_NAME
-from semcentres.index import Index
 from semcentres.model import Model
-from semcentres.on_disk import save_on_disk
-from semcentres.shards import Shard, Shards
 from semcentres.weights import make_encoder, save_model
+from torture_figures.more_writers import ON_DISK, save_index
 
 NUM, WIDTH = 300, 8
 
@@ -96,10 +93,13 @@ def _read_embeddings(place: Path) -> str:
 
 
 def _make_index(place: Path) -> None:
-    items = make_items(np.arange(NUM), [f"{i}.png" for i in range(NUM)], ["cat"] * NUM)
     for kind in ("flat", "ivf", "hnsw"):
-        index = build_index(_rows(), kind=kind, recall=0.5)
-        save_collection(place / kind, index, items, {"model": "m"})
+        _save_index(kind, place / kind)
+
+
+def _save_index(kind: str, folder: Path) -> None:
+    items = make_items(np.arange(NUM), [f"{i}.png" for i in range(NUM)], ["cat"] * NUM)
+    save_index(kind, folder, _rows(), items, "m")
 
 
 def _read_index(place: Path) -> str:
@@ -114,11 +114,7 @@ def _found(folder: Path) -> str:
 
 
 def _make_on_disk(place: Path) -> None:
-    halves = [Shard(at, Index.over(_rows()[at : at + NUM // 2])) for at in (0, NUM // 2)]
-    items = make_items(np.arange(NUM), [f"{i}.png" for i in range(NUM)], ["cat"] * NUM)
-    beside = lambda folder: write_items(folder / ITEMS, [items])  # noqa: E731
-    shards = Shards(halves, NUM, WIDTH)
-    save_on_disk(place / "disk", shards, {"model": "m"}, beside, recall=0.5)
+    _save_index(ON_DISK, place / "disk")
 
 
 def _naive_lists(content: bytes) -> str:

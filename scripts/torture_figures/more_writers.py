@@ -8,6 +8,7 @@ from collections.abc import Callable
 from functools import cache, partial
 from itertools import product
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -31,9 +32,13 @@ from semcentres.training import read_results
 from torture_figures.fault_world import SMALL, pictures
 from torture_figures.forking import Child
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
 Save = Callable[[Path, int], None]
 Read = Callable[[Path], int]
 NUM, WIDTH, SIDE = 120, 16, 8
+ON_DISK = "on disk"
 
 
 def _rows(version: int) -> np.ndarray:
@@ -69,15 +74,19 @@ def _checked(version: int, rows: np.ndarray) -> int:
     return version
 
 
-def _save_index(kind: str, folder: Path, version: int) -> None:
-    about, rows = {"model": f"{version}"}, _rows(version)
-    if kind == "on disk":
-        halves = [Shard(at, Index.over(rows[at : at + NUM // 2])) for at in (0, NUM // 2)]
-        shards = Shards(halves, NUM, WIDTH)
-        beside = lambda place: write_items(place / ITEMS, [ROWS])  # noqa: E731
-        save_on_disk(folder / "index", shards, about, beside, recall=0.5)
+def save_index(kind: str, folder: Path, rows: np.ndarray, items: "pa.Table", model: str) -> None:
+    """Write a collection by an index of a kind, or by one on the disk, of two shards."""
+    if kind == ON_DISK:
+        half = len(rows) // 2
+        halves = [Shard(at, Index.over(rows[at : at + half])) for at in (0, half)]
+        beside = lambda place: write_items(place / ITEMS, [items])  # noqa: E731
+        save_on_disk(folder, Shards(halves, *rows.shape), {"model": model}, beside, recall=0.5)
     else:
-        save_collection(folder / "index", build_index(rows, kind=kind, recall=0.5), ROWS, about)
+        save_collection(folder, build_index(rows, kind=kind, recall=0.5), items, {"model": model})
+
+
+def _save_index(kind: str, folder: Path, version: int) -> None:
+    save_index(kind, folder / "index", _rows(version), ROWS, f"{version}")
 
 
 def _read_index(folder: Path) -> int:
@@ -89,7 +98,7 @@ def _read_index(folder: Path) -> int:
 
 INDEXES: dict[str, tuple[Save, Read]] = {
     f"index, {kind}": (partial(_save_index, kind), _read_index)
-    for kind in ("flat", "ivf", "hnsw", "on disk")
+    for kind in ("flat", "ivf", "hnsw", ON_DISK)
 }
 
 
