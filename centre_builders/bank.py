@@ -198,7 +198,7 @@ def _check_stored(bank: CentreBank) -> None:
         ValueError: the steps do not lead from one width to the next, and to that of the bank, or a
             text is no Unicode, such as half of a surrogate pair.
     """
-    bank._described().encode()
+    _ = bank.fingerprint  # computed now, and refused now
     texts, builder = bank.provenance.get("texts", {}), bank.provenance.get("builder", {})
     if not isinstance(builder, dict) or not all(isinstance(t, str) for t in texts.values()):
         raise TypeError("the builder is no mapping, or a class's text no text")

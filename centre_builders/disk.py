@@ -94,14 +94,16 @@ def sweep(parent: str | Path, *, locked: bool = False, name: str | None = None) 
             may be writing stays, and for a day what one of another machine may be.
         name: of the target whose leftovers are meant; None means all.
     """
+    entries: list[str] = []
     with suppress(FileNotFoundError):
-        for place in map(Path(parent).joinpath, os.listdir(parent)):
-            prefix = next((p for p in (TEMPORARY, OLD) if place.name.startswith(p)), None)
-            if prefix is None:
-                continue
-            target, machine, pid = _parts(place.name.removeprefix(prefix))
-            if name in (None, target) and (locked or _is_left(place, machine, pid)):
-                _settle(place, place.with_name(target), put_back=prefix == OLD)
+        entries = os.listdir(parent)
+    # Every write comes here: among many entries these few are found by their first letters.
+    for entry in [entry for entry in entries if entry.startswith((TEMPORARY, OLD))]:
+        prefix = OLD if entry.startswith(OLD) else TEMPORARY
+        target, machine, pid = _parts(entry.removeprefix(prefix))
+        place = Path(parent) / entry
+        if name in (None, target) and (locked or _is_left(place, machine, pid)):
+            _settle(place, place.with_name(target), put_back=prefix == OLD)
 
 
 def make_folder(folder: Path) -> None:

@@ -18,11 +18,11 @@ import faiss
 import numpy as np
 from jaxtyping import Float, Float32, Int, Int64
 
-from centre_builders.artefact import verify_folder, write_folder
+from centre_builders.artefact import write_folder
 from centre_builders.errors import refused_unless
 from semcentres.faiss_files import flat_rows, read_faiss, write_faiss
 from semcentres.faiss_kinds import MOST_EF, Faiss, is_graph, lists_of, search_faiss, within
-from semcentres.index import BLOCK, FILE_NAME, Beside, Block, refuse_stale
+from semcentres.index import BLOCK, FILE_NAME, Beside, Block, checked_about
 from semcentres.neighbours import Exclusion, Neighbours, in_blocks
 
 
@@ -158,8 +158,7 @@ class ApproximateIndex:
             CorruptArtefact: a file is not what was written.
             InputError: the index was made from something else than expected.
         """
-        about = verify_folder(folder)["about"]
-        refuse_stale(folder, about, expect or {})
+        about = checked_about(folder, expect or {})
         found = read_faiss(folder / FILE_NAME, faiss.IndexIVFFlat, faiss.IndexIDMap)
         with refused_unless(folder, "an index"):
             (value, k, num_rows), width = about["recall"], about["width"]

@@ -4,9 +4,6 @@ FAISS reads whatever kind of index a file says it is, some of which open further
 believes a graph's links and an inverted file's ids. So the file is walked to where each part says
 what it is, and what was read is checked before it is searched.
 
-With index.py, kmeans.py, approximate_index.py, on_disk.py and faiss_kinds.py the only module that
-imports faiss.
-
 Dimensions: N rows of the index, D columns.
 """
 

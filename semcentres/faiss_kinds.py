@@ -1,7 +1,5 @@
 """The two approximate indexes of FAISS, made, searched and read back alike: lists and a graph.
 
-With index.py, kmeans.py and approximate_index.py the only module that imports faiss.
-
 Dimensions: N rows of the index, Q queries, D columns, k neighbours.
 """
 

@@ -1,4 +1,7 @@
-"""Exact neighbours among unit vectors; faiss is imported by few others.
+"""Exact neighbours among unit vectors.
+
+faiss is imported here and in approximate_index.py, faiss_files.py, faiss_kinds.py, kmeans.py and
+on_disk.py, nowhere else.
 
 Dimensions: N rows of the index, Q queries, D columns, K centres, k neighbours, m candidates.
 """
@@ -137,8 +140,7 @@ class Index:
             CorruptArtefact: a file is not what was written.
             InputError: the index was made from something else than expected.
         """
-        about = verify_folder(folder)["about"]
-        refuse_stale(folder, about, expect or {})
+        about = checked_about(folder, expect or {})
         flat = read_faiss(folder / FILE_NAME, faiss.IndexFlatIP)
         with refused_unless(folder, "an index"):
             index = cls.build(flat_rows(flat))
@@ -193,9 +195,16 @@ def _flat(rows: Float32[np.ndarray, "N D"]) -> faiss.IndexFlatIP:
     return flat
 
 
-def refuse_stale(folder: Path, about: Mapping[str, Any], expect: Mapping[str, Any]) -> None:
-    """Raise InputError where a folder's `about` does not hold all that is expected."""
+def checked_about(folder: Path, expect: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `about` of an index's folder, whose files are whole.
+
+    Raises:
+        CorruptArtefact: a file is not what was written.
+        InputError: it does not hold all that is expected.
+    """
+    about: dict[str, Any] = verify_folder(folder)["about"]
     stale = [key for key, wanted in expect.items() if about.get(key) != wanted]
     if stale:
         parts = "; ".join(f"{key} is {about.get(key)!r}, wanted {expect[key]!r}" for key in stale)
         raise InputError(f"{folder} is out of date: {parts}; build the index again")
+    return about

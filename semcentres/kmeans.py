@@ -1,4 +1,4 @@
-"""k-means of a whole training set, by faiss, which only index.py and approximate.py import besides.
+"""k-means of a whole training set, by faiss.
 
 Dimensions: N vectors, D columns, k clusters.
 """

@@ -3,9 +3,6 @@
 The lists' centroids are learnt from a sample, each shard of rows is put into lists by itself, and
 FAISS merges them on the disk. Beside the index lies `index.ivfdata`, which a search maps.
 
-With index.py, kmeans.py, approximate_index.py, faiss_kinds.py and faiss_files.py the only module
-that imports faiss.
-
 Dimensions: N rows, D columns, k neighbours.
 """
 
