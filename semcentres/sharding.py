@@ -71,7 +71,7 @@ class Job:
         """
         if config.part_rows < 1:
             raise UsageError(f"part_rows must be at least 1, got {config.part_rows}")
-        model = Model.load(config.run_dir).to(own_device())
+        model = Model.load(config.run_dir)
         about = {"model": model.fingerprint}
         images: Images
         if config.images is None:
@@ -115,7 +115,8 @@ class Job:
         mark = self.images.mark(part)
         if _is_there(self.folder, number, mark):
             return
-        made = self.images.embedded(part, self.model)
+        # Here, as what starts Ray's actors does no part itself.
+        made = self.images.embedded(part, self.model.to(own_device()))
         done = {"rows": len(made.items), "mark": mark, "faults": made.faults}
         done["model"] = self.model.fingerprint
         write_part(self.folder, number, made.vectors, made.items, done)

@@ -15,16 +15,14 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import timedelta
-from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import torch.distributed as dist
 
 from centre_builders.errors import InputError
 from semcentres.hardware import make_fabric
 from semcentres.interrupt import Stopped
+from semcentres.messages import Messages
 from semcentres.ranks import Ranks, join, launched, leave
 from semcentres.settings import TrainerSettings
 
@@ -32,6 +30,7 @@ TIMEOUT = 300.0  # seconds that processes wait for each other, where no setting 
 PERIOD = 1.0  # seconds between two looks at the store
 GRACE = 6.0  # seconds that the others have to answer an alarm
 PATIENCE = 10.0  # seconds that a process has to end by itself, less than torchrun's 30
+SILENT = "and does not answer"
 OURS = Path(__file__).parent
 REMEDY = "what was saved is whole, and the same command goes on from it"
 
@@ -52,6 +51,7 @@ class Watchdog:
     def __init__(self, timeout: float = TIMEOUT) -> None:
         self.timeout = timeout
         self.ranks = Ranks(*launched(), parent=os.getppid())  # not yet connected
+        self._told = Messages()
         self._steps = 0  # while it is 0, nobody looks whether this process gets on
         self._rests = False  # while it waits for the others
         self._alarmed = threading.Event()
@@ -79,7 +79,7 @@ class Watchdog:
                 raise
             # torchrun sends it as soon as another has died, and would have nothing said.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
-            self._alarm(f"lost/{self.ranks.rank}", "")
+            self._alarm(f"lost/{self.ranks.rank}")
             raise RankLost(f"{self._cause()}; {REMEDY}") from error
         finally:
             over.set()
@@ -105,13 +105,13 @@ class Watchdog:
             RankLost: a rank has failed.
         """
         if self.ranks.count > 1:
-            self._store.add(where, 1)
-            self._wait(lambda: bool(self._store.add(where, 0) >= self.ranks.count))
+            self._told.add(where, 1)
+            self._wait(lambda: bool(self._told.add(where, 0) >= self.ranks.count))
 
     def wait_for_first(self, key: str) -> str:
         """Return what rank 0 said under a key, however long that takes; errors as of `meet`."""
-        self._wait(lambda: self._said(key))
-        return str(self._store.get(key).decode())
+        self._wait(lambda: self._told.said(key))
+        return self._told.read(key)
 
     def _wait(self, over: Callable[[], bool]) -> None:
         self._rests = True
@@ -122,8 +122,8 @@ class Watchdog:
         self._tell_steps()
 
     def _check(self) -> None:
-        if self._said("alarm"):
-            self._store.set(f"lost/{self.ranks.rank}", "")
+        if self._told.said("alarm"):
+            self._told.say(f"lost/{self.ranks.rank}")
             raise RankLost(f"{self._cause()}; {REMEDY}")
         if os.getppid() != self.ranks.parent:
             raise RankLost("torchrun has gone; start it again")
@@ -135,27 +135,12 @@ class Watchdog:
     def say(self, key: str, text: str) -> None:
         """Tell the others, who wait for it."""
         if self.ranks.count > 1:
-            self._store.set(key, text)
+            self._told.say(key, text)
 
-    @cached_property
-    def _store(self) -> Any:  # noqa: ANN401
-        address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        wait = timedelta(seconds=30)
-        store = dist.TCPStore(address, port, is_master=False, timeout=wait)  # type: ignore[attr-defined]
-        # Of this attempt: what was told before torchrun restarted the processes is over.
-        attempt = f"semcentres/{os.environ['TORCHELASTIC_RESTART_COUNT']}"
-        return dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
-
-    def _said(self, key: str) -> bool:
-        return bool(self._store.check([key]))
-
-    def _read(self, key: str) -> str:
-        return str(self._store.get(key).decode()) if self._said(key) else ""
-
-    def _alarm(self, key: str, text: str) -> None:
+    def _alarm(self, key: str, text: str = "") -> None:
         try:
-            self._store.set(key, " ".join(text.split()))
-            self._store.set("alarm", "")
+            self._told.say(key, " ".join(text.split()))
+            self._told.say("alarm")
         except RuntimeError:
             pass  # torchrun is gone, and with it whoever might have listened
 
@@ -163,18 +148,19 @@ class Watchdog:
         """Answer an alarm, then see to it that this process ends; done by a thread."""
         next_, seen, since = (self.ranks.rank + 1) % self.ranks.count, "", time.monotonic()
         try:
-            while not self._said("alarm"):
+            self._told.say_process(self.ranks.rank)
+            while not self._told.said("alarm"):
                 if over.wait(PERIOD):
                     self.say(f"steps/{self.ranks.rank}", "")
                     return
                 self._tell_steps()
-                steps = self._read(f"steps/{next_}")
+                steps = self._told.read(f"steps/{next_}")
                 if steps != seen or not steps:
                     seen, since = steps, time.monotonic()
                 elif time.monotonic() - since > self.timeout:
-                    self._alarm(f"stalled/{next_}", "")
+                    self._alarm(f"stalled/{next_}")
             self._alarmed.set()
-            self._store.set(f"at/{self.ranks.rank}", _where())
+            self._told.say(f"at/{self.ranks.rank}", _where())
         except RuntimeError:
             pass  # the store is gone with torchrun: this process has to end too
         if not over.wait(PATIENCE):
@@ -186,32 +172,37 @@ class Watchdog:
             os._exit(RankLost.exit_code)
 
     def _cause(self) -> str:
-        """Say which ranks are the cause, from what they answer within the time of grace."""
-        ranks, limit = range(self.ranks.count), f"{self.timeout:g} s"
+        """Say which ranks are the cause, from what they answer within the time of grace.
+
+        Those of this machine that do not answer are killed: torchrun would wait 30 s for them.
+        """
+        told, ranks, limit = self._told, range(self.ranks.count), f"{self.timeout:g} s"
         deadline = time.monotonic() + GRACE
         try:
             while time.monotonic() < deadline:
                 stalled, failed, at, lost = (
-                    {rank: self._read(key) for rank in ranks if self._said(key := f"{word}/{rank}")}
+                    {rank: told.read(key) for rank in ranks if told.said(key := f"{word}/{rank}")}
                     for word in ("stalled", "failed", "at", "lost")
                 )
                 if failed:
                     break
                 time.sleep(0.2)
+            silent = set() if failed else set(ranks) - at.keys() - lost.keys()
+            killed = {rank for rank in sorted(silent) if told.kill(rank)}
         except RuntimeError:
             return "torchrun and its store have gone"
         where = {rank: f"it is at {line}" for rank, line in at.items()}
         if stalled:  # first: what torchrun ends because of it, fails too
-            silent = "and does not answer"
-            told = {r: f"has not got on for {limit}, {where.get(r, silent)}" for r in stalled}
+            causes = {r: f"has not got on for {limit}, {where.get(r, SILENT)}" for r in stalled}
         elif failed:
-            told = {rank: f"failed with {error}" for rank, error in failed.items()}
-        elif gone := set(ranks) - at.keys() - lost.keys():
-            told = dict.fromkeys(sorted(gone), "is gone: killed, or its machine is")
+            causes = {rank: f"failed with {error}" for rank, error in failed.items()}
+        elif silent - killed:
+            causes = dict.fromkeys(sorted(silent - killed), "is gone: killed, or its machine is")
         else:
-            told = {r: f"has not come within {limit}, {where[r]}" for r in at if r not in lost}
-        if told:
-            return "; ".join(f"rank {rank} {what}" for rank, what in told.items())
+            late = sorted(killed or at.keys() - lost.keys())
+            causes = {r: f"has not come within {limit}, {where.get(r, SILENT)}" for r in late}
+        if causes:
+            return "; ".join(f"rank {rank} {what}" for rank, what in causes.items())
         return "the ranks have lost their connections to one another"
 
 

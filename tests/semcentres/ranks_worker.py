@@ -195,6 +195,8 @@ def faulty(folder: Path, fault: str) -> None:
                     os.kill(os.getpid(), signal.SIGKILL)
                 if fault == "hung":
                     time.sleep(1000)
+                if fault == "frozen":
+                    os.kill(os.getpid(), signal.SIGSTOP)
                 if fault == "raising":
                     raise InputError("image 7 cannot be read")
             time.sleep(0.05 if fault == "stopped" else 0)

@@ -18,7 +18,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 QUIET = {**os.environ, "OMP_NUM_THREADS": "1"}
 TIMEOUT = 15  # seconds, of the worker
 ABOUT = {"bank": "b", "data": "d"}
-FAULTS = ["raising", "killed", "hung", "stopped"]
+FAULTS = ["raising", "killed", "hung", "frozen", "stopped"]
 
 Started = dict[str, tuple[subprocess.Popen[str], Path]]
 
@@ -47,6 +47,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
         ("raising", "rank 0: rank 1 failed with InputError: image 7 cannot be read"),
         ("killed", "rank 0: rank 1 is gone: killed"),
         ("hung", f"rank 0: rank 1 has not come within {TIMEOUT} s, it is at trainer.py:"),
+        ("frozen", f"rank 0: rank 1 has not come within {TIMEOUT} s, and does not answer"),
     ],
 )
 def test_all_end_and_name_the_rank(started: Started, fault: str, cause: str) -> None:
