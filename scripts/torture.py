@@ -2,8 +2,9 @@
 
     python scripts/torture.py [R1 R4 ...] [--short] [--seed 0] [--out runs/torture.json]
 
-Each figure is a module of scripts/torture_figures and runs in a process of its own. The exit code
-is 1 where one is missed. `--short` takes as many trials as the tests do.
+Each figure is a module of scripts/torture_figures and runs in a process of its own, whose standard
+error goes to a file beside the JSON, runs/torture.log. The exit code is 1 where one is missed.
+`--short` takes as many trials as the tests do.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from rich.console import Console
 from rich.table import Table
@@ -41,8 +42,12 @@ def main() -> int:
     console = Console(width=160)
     board: dict[str, Any] = {"commit": _commit(), "seed": asked.seed, **_machine(), "figures": {}}
     asked.out.parent.mkdir(parents=True, exist_ok=True)
+    log = asked.out.with_suffix(".log")
+    log.write_text("")
     for name in asked.names or sorted(FIGURES, key=lambda name: int(name[1:])):
-        board["figures"][name] = found = _measure(name, asked.seed, short=asked.short)
+        with console.status(f"{name} (what it says: {log})"), log.open("a") as errors:
+            found = _measure(name, asked.seed, errors, short=asked.short)
+        board["figures"][name] = found
         console.print(f"{name}: {'passed' if found['passed'] else 'MISSED'}, {found['seconds']} s")
         asked.out.write_text(json.dumps(board, indent=2) + "\n")
     console.print(_table(board))
@@ -61,18 +66,18 @@ def _arguments() -> argparse.Namespace:
     return asked
 
 
-def _measure(name: str, seed: int, *, short: bool) -> dict[str, Any]:
+def _measure(name: str, seed: int, errors: TextIO, *, short: bool) -> dict[str, Any]:
     """Return what a figure found, in a process that cannot take this one with it."""
     trials = TRIALS.get(name, OTHERS)[0 if short else 1]
     words = [sys.executable, __file__, "--one", FIGURES[name], str(trials), str(seed)]
     began = time.monotonic()
     try:
         done = subprocess.run(
-            words, stdout=subprocess.PIPE, text=True, timeout=TIMEOUT, check=False
+            words, stdout=subprocess.PIPE, stderr=errors, text=True, timeout=TIMEOUT, check=False
         )
         found = json.loads(done.stdout.splitlines()[-1])
     except (subprocess.TimeoutExpired, IndexError, ValueError) as error:
-        fault = f"{type(error).__name__}: no result"
+        fault = f"{type(error).__name__}: no result; see {errors.name}"
         found = {"goal": "a result", "measured": fault, "naive": None, "passed": False}
     return {"trials": trials, "seconds": round(time.monotonic() - began), **found}
 

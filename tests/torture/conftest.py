@@ -21,8 +21,9 @@ def figure(tmp_path_factory: pytest.TempPathFactory) -> Figure:
         out = tmp_path_factory.mktemp(name) / "torture.json"
         words = [sys.executable, str(TORTURE), name, "--short", "--out", str(out)]
         done = subprocess.run(words, capture_output=True, text=True, check=False)
+        said = (done.stderr + out.with_suffix(".log").read_text())[-2000:]
         found: dict[str, Any] = json.loads(out.read_text())["figures"][name]
-        assert done.returncode == int(not found["passed"]), done.stderr[-2000:]
-        return found | {"said": done.stderr[-2000:]}
+        assert done.returncode == int(not found["passed"]), said
+        return found | {"said": said}
 
     return measured
