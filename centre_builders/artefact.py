@@ -31,7 +31,8 @@ def write_file(path: str | Path, *parts: bytes | memoryview) -> None:
         DiskError: it cannot be written; what was there before is still there.
     """
     target = Path(path)
-    with beside(target) as temporary, temporary.open("wb") as file:
+    need = sum(memoryview(part).nbytes for part in parts)
+    with beside(target, need) as temporary, temporary.open("wb") as file:
         for part in parts:
             file.write(part)
         file.flush()
@@ -44,19 +45,20 @@ def write_json(path: str | Path, content: Mapping[str, Any] | list[Any]) -> None
 
 
 @contextmanager
-def write_folder(target: str | Path, *, about: Mapping[str, Any]) -> Iterator[Path]:
+def write_folder(target: str | Path, *, about: Mapping[str, Any], need: int = 0) -> Iterator[Path]:
     """Give a folder to write into, and put it at `target` whole when the block ends well.
 
     Args:
         target: where the folder will be; one that is there is replaced.
         about: JSON that the manifest keeps beside the files' hashes.
+        need: bytes that it will take at least, for the message of a full disk.
 
     Raises:
         NoSpace: the disk is full; what was there before is still there.
         DiskError: it cannot be written; what was there before is still there.
     """
     target = Path(target)
-    with beside(target) as temporary:
+    with beside(target, need) as temporary:
         temporary.mkdir()
         yield temporary
         _write_manifest(temporary, about)

@@ -25,12 +25,17 @@ DAY = 86_400.0  # seconds after which what another machine was writing is taken 
 
 
 @contextmanager
-def beside(target: Path) -> Iterator[Path]:
+def beside(target: Path, need: int = 0) -> Iterator[Path]:
     """Give a free name beside a target to write under, and rename it to the target at the end.
 
     What is there is removed on any error, and so is what killed processes left half written of the
     same target. The block forces to disk what it writes; the entry in the folder above is forced
     here.
+
+    Args:
+        target: a file or folder.
+        need: bytes that will be written at least, as far as that is known; a full disk's error
+            tells it.
 
     Raises:
         NoSpace: the disk is full.
@@ -48,7 +53,7 @@ def beside(target: Path) -> Iterator[Path]:
         with suppress(OSError):
             size = _size(place)
             remove(place)
-        _explain(error, target, size)
+        _explain(error, target, max(size + 1, need))
         raise
     try:
         sync(target.parent)
@@ -136,8 +141,8 @@ def remove(path: Path) -> None:
 
 
 @contextmanager
-def writing(target: Path, size: int = 0) -> Iterator[None]:
-    """Say of the system's errors within that they are about a file, of which so much is written.
+def writing(target: Path, need: int = 1) -> Iterator[None]:
+    """Say of the system's errors within that they are about a file, which takes so many bytes.
 
     Raises:
         NoSpace: the disk is full.
@@ -146,18 +151,18 @@ def writing(target: Path, size: int = 0) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        _explain(error, target, size)
+        _explain(error, target, need)
         raise
 
 
-def _explain(error: BaseException, target: Path, size: int) -> None:
+def _explain(error: BaseException, target: Path, need: int) -> None:
     """Raise what an error means for what was to be written; return where it is another's."""
     found = _system_error(error)
     if found is None or not _is_near(found.filename, target):
         return
     if found.errno in FULL:
         raise NoSpace(
-            f"disk full writing {target}: more than {size:,} bytes needed, {_free(target):,} free;"
+            f"disk full writing {target}: at least {need:,} bytes needed, {_free(target):,} free;"
             " make room and run again, what was there before is untouched"
         ) from error
     raise DiskError(

@@ -145,7 +145,8 @@ class ApproximateIndex:
             "width": self.width,
             "recall": [self.recall.value, self.recall.k, self.recall.num_rows],
         }
-        with write_folder(folder, about=made) as temporary:
+        need = 4 * len(self) * self.dimension
+        with write_folder(folder, about=made, need=need) as temporary:
             write_faiss(self._faiss, temporary / FILE_NAME)
             if beside is not None:
                 beside(temporary)

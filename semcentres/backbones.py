@@ -4,6 +4,7 @@ Dimensions: B images, C channels, H by W pixels, D embedding width.
 """
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -16,12 +17,12 @@ from torch import Tensor, nn
 
 from centre_builders.errors import InputError
 from semcentres.encoder import Encoder
-from semcentres.hub import faults
 from semcentres.views import plain
 
 log = logging.getLogger(__name__)
 
 DEFAULT = "DEFAULT"
+TENSORS_ALONE = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # of the environment; torch.load heeds it first
 Weights = Mapping[str, Tensor]
 
 
@@ -161,10 +162,8 @@ def read_weights(path: str, *, others: Sequence[str] | Mapping[str, Any] = ()) -
         read = torch.load(file, map_location="cpu", weights_only=True)
     # Not a list of errors: bytes that are no pickle lead its reader to nearly every kind there is.
     except Exception as error:
-        # torch's own message goes on with how to switch the safety off.
-        reason = f"{error} ".splitlines()[0].split(". ")[0].strip()
         raise InputError(
-            f"{file} does not hold weights alone ({reason}); save the model's state_dict()"
+            f"{file} does not hold weights alone ({_reason(error)}); save the model's state_dict()"
         ) from error
     found = read.get("model", read.get("state_dict", read)) if isinstance(read, dict) else read
     if not isinstance(found, dict) or not all(isinstance(t, Tensor) for t in found.values()):
@@ -216,15 +215,27 @@ def _check(name: str, known: Sequence[str], channels: int, library: str) -> None
 
 def _fetched(name: str, make: Any) -> Weights:  # noqa: ANN401
     """Return the weights of the published model that `make` gives."""
+    before = os.environ.get(TENSORS_ALONE)
+    # torchvision has them loaded as any pickle, also what lies in the cache under their name.
+    os.environ[TENSORS_ALONE] = "1"
     try:
         weights: Weights = make().state_dict()
-    except faults() as error:
-        # What both libraries' downloads raise, without a connection or with a broken file.
+    # Not a list of errors: of the connection, and as in `read_weights` of what lies in the cache.
+    except Exception as error:
         raise InputError(
-            f"the published weights of {name} cannot be had ({error}); fetch them once where there"
-            " is a connection, or set encoder.weights=FILE"
+            f"the published weights of {name} cannot be had ({_reason(error)}); fetch them once"
+            " where there is a connection, or set encoder.weights=FILE"
         ) from error
+    finally:
+        del os.environ[TENSORS_ALONE]
+        if before is not None:
+            os.environ[TENSORS_ALONE] = before
     return weights
+
+
+def _reason(error: Exception) -> str:
+    # torch's own message goes on with how to switch the safety off.
+    return f"{error} ".splitlines()[0].split(". ")[0].strip()
 
 
 def _take(model: nn.Module, weights: Weights, origin: str) -> None:

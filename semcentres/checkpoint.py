@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from centre_builders.artefact import (
     MANIFEST,
@@ -97,8 +98,9 @@ class RunFolder:
         if self.records_file.exists():
             with writing(self.records_file):
                 sync(self.records_file)  # a resumed run begins with the records up to here
+        need = sum(tensor.nbytes for _, tensor in tensors_of(state))
         with (
-            write_folder(target, about={"step": step, **about}) as folder,
+            write_folder(target, about={"step": step, **about}, need=need) as folder,
             # By a file of Python's: torch's own writer does not say that the disk is full.
             (folder / STATE).open("wb") as file,
         ):
@@ -233,3 +235,13 @@ def _compare(
             " choose another run_dir, or set restart=true to begin again, or"
             f" force=[{','.join(different)}] to go on all the same"
         )
+
+
+def tensors_of(state: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:  # noqa: ANN401
+    """Yield the tensors of a nested state with their names."""
+    if isinstance(state, Tensor):
+        yield name, state
+    elif isinstance(state, Mapping | list | tuple):
+        parts = state.items() if isinstance(state, Mapping) else enumerate(state)
+        for key, part in parts:
+            yield from tensors_of(part, f"{name}.{key}" if name else str(key))

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from centre_builders.errors import NumericError
+from semcentres.checkpoint import tensors_of
 from semcentres.shared_weights import own
 
 IN_A_ROW = 5  # skipped steps after which a run stops
@@ -111,12 +112,8 @@ def likely_cause(
     return f"nothing that is found again {batch}; {remedy}"
 
 
-def not_finite(state: Any, name: str = "") -> Iterator[str]:  # noqa: ANN401
+def not_finite(state: Any) -> Iterator[str]:  # noqa: ANN401
     """Yield the names of the tensors of a nested state that hold a number that is not finite."""
-    if isinstance(state, Tensor):
-        if state.is_floating_point() and not state.isfinite().all():
+    for name, tensor in tensors_of(state):
+        if tensor.is_floating_point() and not tensor.isfinite().all():
             yield name
-    elif isinstance(state, Mapping | list | tuple):
-        parts = state.items() if isinstance(state, Mapping) else enumerate(state)
-        for key, part in parts:
-            yield from not_finite(part, f"{name}.{key}" if name else str(key))

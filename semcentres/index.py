@@ -127,7 +127,7 @@ class Index:
             beside: writes further files into the folder that it is given.
         """
         made = {**about, "shape": [len(self), self.dimension]}
-        with write_folder(folder, about=made) as temporary:
+        with write_folder(folder, about=made, need=self._rows.nbytes) as temporary:
             write_flat(self._rows, temporary / FILE_NAME)
             if beside is not None:
                 beside(temporary)

@@ -175,7 +175,7 @@ def _write(
     folder.parent.mkdir(parents=True, exist_ok=True)
     sweep(folder.parent)
     about: dict[str, Any] = {"shape": list(shape)}
-    with write_folder(folder, about=about) as place:
+    with write_folder(folder, about=about, need=prod(shape)) as place:
         with (place / PIXELS).open("wb") as file:
             # Without room a write into the map would kill the process; here it is an error.
             os.posix_fallocate(file.fileno(), 0, prod(shape))

@@ -49,8 +49,13 @@ def test_error_leaves_the_old_one(tmp_path: Path, error: type[BaseException]) ->
 
 def test_full_disk_is_said_and_keeps_the_old_one(tmp_path: Path) -> None:
     write_file(tmp_path / "x", b"old")
-    with pytest.raises(NoSpace, match="disk full writing"), write_folder(tmp_path / "f", about={}):
-        raise OSError(errno.ENOSPC, "No space left on device")
+    for need, told in ((0, "4"), (5_000, "5,000")):
+        with (
+            pytest.raises(NoSpace, match=rf"disk full writing .*/f: at least {told} bytes needed"),
+            write_folder(tmp_path / "f", about={}, need=need) as folder,
+        ):
+            (folder / "half").write_bytes(b"abc")
+            raise OSError(errno.ENOSPC, "No space left on device")
     assert os.listdir(tmp_path) == ["x"]
 
 

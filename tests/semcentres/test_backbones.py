@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,13 @@ from torchvision import models
 
 from centre_builders import OneHot, build_bank
 from centre_builders.errors import InputError
-from semcentres.backbones import LibraryModel, check_images, timm_model, torchvision_model
+from semcentres.backbones import (
+    TENSORS_ALONE,
+    LibraryModel,
+    check_images,
+    timm_model,
+    torchvision_model,
+)
 from semcentres.cli import main
 from semcentres.data.mnist_5k import mnist_5k
 from semcentres.encoder import Encoder
@@ -186,6 +193,23 @@ def test_published_weights_out_of_reach(
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # where nobody answers
     with pytest.raises(InputError, match=f"weights of {name} cannot be had .*encoder.weights=FILE"):
         make(channels=3, dimension=7, name=name, weights="DEFAULT")
+
+
+def test_published_weights_in_the_cache_run_no_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """torchvision takes what lies there under their name, unchecked, and as any pickle."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    name = Path(models.ResNet18_Weights.DEFAULT.url).name
+    file = tmp_path / "hub" / "checkpoints" / name
+    file.parent.mkdir(parents=True)
+    torch.save({"conv1.weight": Marker(tmp_path / "ran")}, file)
+    with pytest.raises(InputError, match="weights of resnet18 cannot be had .Weights only load"):
+        torchvision_model(channels=3, dimension=7, name="resnet18", weights="DEFAULT")
+    assert not (tmp_path / "ran").exists()
+    assert TENSORS_ALONE not in os.environ
+    torch.save(models.resnet18().state_dict(), file)
+    torchvision_model(channels=3, dimension=7, name="resnet18", weights="DEFAULT")
 
 
 @pytest.mark.parametrize("make", [torchvision_model, timm_model])
