@@ -9,10 +9,13 @@ For one machine there is `semcentres compare`, which also draws the table. Paths
 a launcher's jobs run in folders of their own.
 """
 
+import sys
+
 import hydra
 from omegaconf import DictConfig
 
 from semcentres.compose import config_folder, register_schemas, to_settings
+from semcentres.interrupt import Stopped
 from semcentres.verbs import train
 
 register_schemas()
@@ -21,7 +24,12 @@ register_schemas()
 @hydra.main(config_path=str(config_folder()), config_name="train", version_base="1.3")
 def main(config: DictConfig) -> float:
     """Train; return the accuracy, which is what Hydra's optimising sweepers maximise."""
-    _, results = train(to_settings(config))
+    try:
+        _, results = train(to_settings(config))
+    except Stopped as error:
+        print(f"{error}; the same words go on", file=sys.stderr)
+        # Not an Exception, after which Hydra would begin the next job.
+        raise SystemExit(error.exit_code) from error
     return float(results["nearest_centre_accuracy"])
 
 

@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from tempfile import TemporaryDirectory
 from typing import Any
 
 HELP = """\
@@ -53,6 +54,7 @@ Words are key=value, in Hydra's form:
 
 
 TOGETHER = ("train", "embed", "retrieve")  # that the processes of torchrun do together
+MANY = ("-m", "--multirun")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -129,7 +131,7 @@ def _run(verb: str, words: list[str]) -> None:
     from semcentres.ranks import launched
 
     rank, count = launched()
-    if count > 1 and (verb not in TOGETHER or {"-m", "--multirun"} & set(words)):
+    if count > 1 and (verb not in TOGETHER or set(MANY) & set(words)):
         raise UsageError(
             f"torchrun started {count} processes, and only one {' or '.join(TOGETHER)} uses several"
         )
@@ -153,7 +155,7 @@ def _run(verb: str, words: list[str]) -> None:
         from semcentres.comparing import compare
 
         show.compare(compare(words))
-    elif {"-m", "--multirun"} & set(words):
+    elif set(MANY) & set(words):
         _sweep(verb, words)
     else:
         _call(verb, words)
@@ -179,16 +181,31 @@ def _sweep(verb: str, words: Sequence[str]) -> None:
     from omegaconf import DictConfig
 
     from semcentres import show, verbs
+    from semcentres.interrupt import Stopped
 
     register_schemas()
 
     @hydra.main(version_base="1.3", config_path=str(config_folder()), config_name=verb)
     def job(config: DictConfig) -> None:
-        getattr(show, verb)(getattr(verbs, verb)(to_settings(config)))
+        try:
+            getattr(show, verb)(getattr(verbs, verb)(to_settings(config)))
+        except Stopped as error:
+            raise _SweepStopped(error) from error
 
-    quiet = ["hydra.output_subdir=null", "hydra.sweep.dir=.", "hydra.sweep.subdir=."]
-    sys.argv = [f"semcentres {verb}", *words, *quiet]
-    job()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else it prints a traceback and leaves with its own code
+    with TemporaryDirectory() as elsewhere:  # for its notes; the jobs run in this folder
+        quiet = ["hydra.output_subdir=null", f"hydra.sweep.dir={elsewhere}", "hydra.sweep.subdir=."]
+        # What the user says comes last and holds; argparse wants all flags before it.
+        asked = [word for word in words if word not in MANY]
+        sys.argv = [f"semcentres {verb}", MANY[0], *quiet, *asked]
+        try:
+            job()
+        except _SweepStopped as error:
+            raise error.args[0] from None
+
+
+class _SweepStopped(BaseException):
+    """A job was stopped: after an Exception, Hydra would begin the next one."""
 
 
 if __name__ == "__main__":
