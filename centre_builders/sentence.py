@@ -157,7 +157,12 @@ def _load(model: str) -> "SentenceTransformer":
 
     logging.disable_progress_bar()
     try:
-        return SentenceTransformer(model, device="cpu", trust_remote_code=False)
+        return SentenceTransformer(
+            model,
+            device="cpu",
+            trust_remote_code=False,
+            model_kwargs={"use_safetensors": True},  # no pickle
+        )
     except (OSError, ValueError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(

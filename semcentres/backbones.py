@@ -88,7 +88,9 @@ def torchvision_model(
     known = models.get_model_weights(name).__members__
     chosen = known.get(weights, known[DEFAULT])
     if weights in known:
-        _take(model, _fetched(name, lambda: models.get_model(name, weights=chosen)), weights)
+        cache = torch.hub.get_dir()
+        made = _fetched(name, cache, lambda: models.get_model(name, weights=chosen))
+        _take(model, made, weights)
     else:
         _take(model, read_weights(weights, others=known), weights)
     seen = chosen.transforms()
@@ -123,6 +125,7 @@ def timm_model(
     """
     try:
         import timm
+        from huggingface_hub.constants import HF_HUB_CACHE
         from timm.data.config import resolve_model_data_config
     except ImportError as error:
         raise InputError("encoder=timm needs timm: pip install 'semcentres[timm]'") from error
@@ -131,7 +134,8 @@ def timm_model(
     if weights is None:
         return LibraryModel(model, size)
     if weights == DEFAULT:
-        _take(model, _fetched(name, lambda: timm.create_model(name, pretrained=True)), weights)
+        made = _fetched(name, HF_HUB_CACHE, lambda: timm.create_model(name, pretrained=True))
+        _take(model, made, weights)
     else:
         _take(model, read_weights(weights, others=[DEFAULT]), weights)
     seen = resolve_model_data_config(model)
@@ -213,8 +217,8 @@ def _check(name: str, known: Sequence[str], channels: int, library: str) -> None
         raise ValueError(f"{name} takes 3 channels, or 1 repeated; the images have {channels}")
 
 
-def _fetched(name: str, make: Any) -> Weights:  # noqa: ANN401
-    """Return the weights of the published model that `make` gives."""
+def _fetched(name: str, cache: str, make: Any) -> Weights:  # noqa: ANN401
+    """Return the weights of the published model that `make` gives, by way of a cache."""
     before = os.environ.get(TENSORS_ALONE)
     # torchvision has them loaded as any pickle, also what lies in the cache under their name.
     os.environ[TENSORS_ALONE] = "1"
@@ -224,7 +228,8 @@ def _fetched(name: str, make: Any) -> Weights:  # noqa: ANN401
     except Exception as error:
         raise InputError(
             f"the published weights of {name} cannot be had ({_reason(error)}); fetch them once"
-            " where there is a connection, or set encoder.weights=FILE"
+            f" where there is a connection (what is damaged of them in {cache} must be removed"
+            " first), or set encoder.weights=FILE"
         ) from error
     finally:
         del os.environ[TENSORS_ALONE]

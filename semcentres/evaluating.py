@@ -1,8 +1,11 @@
 """The verb `evaluate`: a run folder's model, data and split to results."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+from centre_builders.artefact import read_manifest
 from centre_builders.bank import CentreBank
 from centre_builders.errors import InputError
 from semcentres.checkpoint import Results, RunFolder
@@ -13,6 +16,7 @@ from semcentres.identity import check_force
 from semcentres.model import Model
 from semcentres.recipe import make_source, make_split, select
 from semcentres.settings import EvaluateConfig, TrainConfig
+from semcentres.weights import WEIGHTS
 
 
 def evaluate(config: EvaluateConfig, source: Source | None = None) -> tuple[RunFolder, Results]:
@@ -23,36 +27,60 @@ def evaluate(config: EvaluateConfig, source: Source | None = None) -> tuple[RunF
         source: the images, where the run was trained on images made in Python.
 
     Raises:
-        InputError: the data has changed since, or something does not fit.
+        InputError: the data has changed since, the model is another run's, or something does not
+            fit.
     """
     run = RunFolder(Path(config.run_dir))
     trained = load_config(run.path / "config.yaml")
     bank = None if config.bank is None else CentreBank.load(Path(config.bank))
     check_force(config.force)
     source = check_unchanged(run.path, source or make_source(trained.data), config.force)
+    model = Model.load(run.path)
+    _check_own(run, trained, model.about)
     with run.lock():
         asked = replace(trained, split=config.split)
-        return run, assess_run(run, asked, source, bank, num_views=config.num_views)
+        return run, assess_run(run, asked, source, model, bank, num_views=config.num_views)
 
 
 def assess_run(
     run: RunFolder,
     config: TrainConfig,
     source: Source,
+    model: Model,
     bank: CentreBank | None = None,
     *,
     num_views: int = 1,
 ) -> Results:
-    """Assess what a run folder holds, by the run's own centres or by others; see `assess`."""
+    """Assess a run folder's model, by the run's own centres or by others; see `assess`."""
     # Imported here: metrics and pictures take longer to load than a training takes to begin.
     from semcentres.assess import assess
 
-    model = Model.load(run.path)
     if bank is not None:
         model = model.with_bank(_fitting(bank, model, source))
     split = make_split(config, source)
     held, _ = select(source, split, config.split)
     return assess(run, model, source, split, held, config, num_views=num_views)
+
+
+def _check_own(run: RunFolder, trained: TrainConfig, about: Mapping[str, Any]) -> None:
+    """Refuse a model that this run has not trained, such as one that was copied here."""
+    there, here = (
+        {k: v for k, v in encoder.items() if k not in ("weights", "size")}  # not as they were given
+        for encoder in (about["encoder"], trained.encoder)
+    )
+    different = [
+        f"encoder.{key}: {there.get(key)} in {WEIGHTS}, {here.get(key)} in config.yaml"
+        for key in sorted(there.keys() | here.keys())
+        if there.get(key) != here.get(key)
+    ]
+    bank = read_manifest(run.steps()[-1])["about"]["bank"] if run.steps() else about["bank"]
+    if bank != about["bank"]:
+        different.append(f"bank: {about['bank'][:12]} in {WEIGHTS}, {bank[:12]} in checkpoints")
+    if different:
+        raise InputError(
+            f"{run.path / WEIGHTS} is another run's ({'; '.join(different)}); put the run's own"
+            " back, or name the other's run_dir"
+        )
 
 
 def _fitting(bank: CentreBank, model: Model, source: Source) -> CentreBank:

@@ -96,13 +96,13 @@ def likely_cause(
         terms: of the loss.
     """
     remedy = "lower trainer.learning_rate or set trainer.precision=32-true"
+    batch = in_batch(views)
     for name, weight in encoder.named_parameters():
         if not own(weight).isfinite().all():
-            return f"weight {name}; {remedy}"
+            return f"weight {name}, {batch}; {remedy}"
     images = [id_ for id_, of in views.items() if not all(view.isfinite().all() for view in of)]
     if images:
         return f"images {', '.join(images[:5])} in their views; mend or remove them"
-    batch = f"in the batch of images {', '.join([*views][:5])}, ..."
     spoilt = [name for name, term in terms.items() if not term.isfinite()]
     if spoilt:
         return f"{', '.join(spoilt)} of the objective, {batch}; {remedy}"
@@ -110,6 +110,11 @@ def likely_cause(
         if weight.grad is not None and not own(weight.grad).isfinite().all():
             return f"the gradient of {name}, {batch}; {remedy}"
     return f"nothing that is found again {batch}; {remedy}"
+
+
+def in_batch(views: Iterable[str]) -> str:
+    """Return which batch it was, by the first of its images."""
+    return f"in the batch of images {', '.join([*views][:5])}, ..."
 
 
 def not_finite(state: Any) -> Iterator[str]:  # noqa: ANN401

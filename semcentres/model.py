@@ -76,12 +76,12 @@ class Model:
         tensors, metadata, _ = load_sealed(place / WEIGHTS)
         with refused_unless(place / WEIGHTS, "a model of semcentres"):
             about = json.loads(metadata["about"])
-            wanted = about["bank"]
+            wanted = str(about["bank"])
         bank = CentreBank.load(place / CENTRES)
         if bank.fingerprint != wanted:
             raise InputError(
-                f"{place / CENTRES} is not the bank that {WEIGHTS} was trained with;"
-                " put the run's own back"
+                f"{place / CENTRES} is bank {bank.fingerprint[:12]} of {len(bank.names)} classes,"
+                f" {WEIGHTS} was trained with {wanted[:12]}; put the run's own back"
             )
         with refused_unless(place / WEIGHTS, "a model of semcentres"):
             sides = about.get("size") or []
@@ -159,13 +159,20 @@ class Model:
 
     def embed_view(self, images: Tensor, number: int, rows: Tensor) -> Tensor:
         """Return the embeddings of some images in view `number`, 0 being the plain image."""
-        if number == 0:
-            return torch.from_numpy(self.embed(images, rows))
 
         def moved(batch: Tensor, _: int) -> Tensor:
             return self.moved(batch, number)
 
-        return torch.from_numpy(embed(self.encoder, images, rows=rows, view=moved))
+        if number == 0:
+            found = self.embed(images, rows)
+        else:
+            found = embed(self.encoder, images, rows=rows, view=moved)
+        if not np.allclose(np.linalg.norm(found, axis=1), 1, atol=1e-3):  # nor where it is nan
+            raise InputError(
+                f"{self.folder or 'this model'} has embeddings that are zero or not finite for"
+                " these images; train again, or name another model"
+            )
+        return torch.from_numpy(found)
 
     def moved(self, images: Tensor, number: int) -> Tensor:
         """Return images as the encoder takes them in view `number`, which moves all alike.

@@ -32,12 +32,12 @@ def show(outcome: tuple[RunFolder, Mapping[str, Any]]) -> None:
     console.print(table)
     estimated = results["estimated"]
     console.print(
-        f"certified: by {certified['by']}, median radius {certified['median']:.3g}"
+        f"certified: by {certified['by']}, median l2 radius {certified['median']:.3g}"
         f" ({_basis(certified)})",
         soft_wrap=True,
     )
     console.print(
-        f"estimated: median margin {estimated['median']:.3g}, a first-order estimate and no"
+        f"estimated: median l2 margin {estimated['median']:.3g}, a first-order estimate and no"
         f" guarantee: attacks succeed within it for {100 * estimated['broken_by_attack']:.0f}% of"
         " the images",
         soft_wrap=True,

@@ -22,7 +22,14 @@ from semcentres.batches import Batches
 from semcentres.checkpoint import Record, RunFolder
 from semcentres.embedding import embed_together
 from semcentres.encoder import Encoder, keep_features
-from semcentres.finite import IN_A_ROW, FiniteGuard, likely_cause, not_finite, too_many_skipped
+from semcentres.finite import (
+    IN_A_ROW,
+    FiniteGuard,
+    in_batch,
+    likely_cause,
+    not_finite,
+    too_many_skipped,
+)
 from semcentres.hardware import make_fabric, wait_for
 from semcentres.interrupt import Stopped, interrupts
 from semcentres.joint_norm import join_norms
@@ -200,13 +207,17 @@ class Trainer:
         with self.fabric.autocast():
             embeddings = embed_together(self.teacher.module, task.images.images, self.ranks)
         rows = torch.from_numpy(embeddings)
-        if not rows.isfinite().all():  # nothing near it can be searched for
+        spoilt = (~rows.isfinite().all(dim=1)).nonzero().flatten().tolist()
+        if spoilt:  # nothing near them can be searched for
             _, row, first = self.guard.read()
             if row:
                 raise self._spoilt(row, first)
+            ids = task.images.ids or range(len(rows))
+            named = ", ".join(str(ids[row]) for row in spoilt[:5])
             raise NumericError(
-                "embeddings by the averaged encoder are not finite, though all of its weights and"
-                " gradients are; lower trainer.learning_rate or set trainer.precision=32-true"
+                f"embeddings of images {named} by the averaged encoder are not finite, though all"
+                " of its weights and gradients are; lower trainer.learning_rate or set"
+                " trainer.precision=32-true"
             )
         rows = rows.to(self.fabric.device)
         return Memory(rows, task.known_labels(), task.used(), task.centres, task.seed)
@@ -218,9 +229,10 @@ class Trainer:
         for name in not_finite(state):
             _, row, first = self.guard.read()
             since = f", nor gradients from step {first} on" if row else ""
+            batch = in_batch(self.batches.seen(first if row else step - 1))
             raise NumericError(
-                f"{name} is not finite at step {step}{since}; the checkpoint before it is kept;"
-                " lower trainer.learning_rate or set trainer.precision=32-true"
+                f"{name} is not finite at step {step}{since}, {batch}; the checkpoint before it is"
+                " kept; lower trainer.learning_rate or set trainer.precision=32-true"
             )
         if self.ranks.first:
             run.save_checkpoint(state, step=step, about=dict(about))

@@ -139,7 +139,7 @@ def _lead(
                 view=views[0],
                 calibration=calibrate(encoder, bank, source, split, build(views[-1]), config.seed),
             )
-            results = assess_run(run, config, source)
+            results = assess_run(run, config, source, Model.load(run.path))
         others.say(DONE, "")
         return run, results
 

@@ -5,6 +5,7 @@ What runs leaves a file behind: the marker.
 
 import gzip
 import json
+import os
 import pickle
 from collections.abc import Callable
 from io import BytesIO
@@ -16,6 +17,7 @@ import torch  # isort: skip
 import gensim.models
 import numpy as np
 import yaml
+from torchvision.models import ResNet18_Weights
 
 from centre_builders import json_files
 from centre_builders.artefact import describe_file, write_folder
@@ -27,7 +29,7 @@ from centre_builders.items import make_items
 from centre_builders.sentence import Sentence
 from centre_builders.tree_files import read_taxonomy
 from centre_builders.word2vec import Word2Vec
-from semcentres.backbones import read_weights
+from semcentres.backbones import DEFAULT, read_weights, torchvision_model
 from semcentres.checkpoint import STATE, RunFolder
 from semcentres.collection import ITEMS, Collection
 from semcentres.compose import load_config
@@ -107,16 +109,22 @@ def _words(path: Path) -> object:
 RUN_FILES = (WEIGHTS, CENTRES, "config.yaml", "split.json", "metrics.json", "metrics.jsonl")
 SUFFIXES = (
     ".txt", ".csv", ".json", ".bin", ".kv", ".model", ".npy", ".parquet", ".safetensors", ".yaml",
-    ".png",
+    ".png", ".pth",
 )  # fmt: skip
 
 
 def run_folder(content: bytes, place: Path) -> Path:
-    """Return a run folder of which every file is the payload, as are further files x.*."""
-    for name in (*RUN_FILES, *(f"x{suffix}" for suffix in SUFFIXES)):
+    """Return a run folder of which every file is the payload, as are further files x.*.
+
+    So are the images of two classes, the index and the embeddings within it.
+    """
+    images = [f"images/{name}/{i}.png" for name in "ab" for i in range(3)]
+    for name in (*RUN_FILES, *(f"x{suffix}" for suffix in SUFFIXES), *images):
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
         (place / name).write_bytes(content)
     _checkpoint(content, place)
     _collection(content, place / "index")
+    _embeddings(content, place / "embeddings", suffix=".npy")
     return place
 
 
@@ -144,6 +152,15 @@ def _embeddings(content: bytes, place: Path, *, suffix: str) -> Path:
     return place
 
 
+def _published(content: bytes, place: Path) -> object:
+    """Load torchvision's own weights, of which the payload lies in the cache."""
+    file = place / "hub" / "checkpoints" / Path(ResNet18_Weights.DEFAULT.url).name
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content)
+    os.environ["TORCH_HOME"] = str(place)
+    return torchvision_model(channels=3, dimension=4, name="resnet18", weights=DEFAULT)
+
+
 LOADERS: list[Read] = [
     _file(".safetensors", CentreBank.load),
     lambda content, place: Model.load(run_folder(content, place)),
@@ -157,6 +174,7 @@ LOADERS: list[Read] = [
     *(_file(suffix, read_taxonomy) for suffix in (".yaml", ".csv")),
     _file(".yaml", load_config),
     *(_file(suffix, lambda p: read_weights(str(p))) for suffix in (".pth", ".safetensors")),
+    _published,
     _file(".png", lambda path: load_image(path, 8)),
     *(_file(suffix, lambda path: list_images(str(path), ["a"])) for suffix in (".csv", ".parquet")),
     *(_file(suffix, lambda path: manifest(file=str(path))) for suffix in (".csv", ".parquet")),
@@ -170,40 +188,6 @@ def sentence_folder(marker: Path, place: Path) -> object:
     (place / "modules.json").write_text(json.dumps([module]))
     (place / "config.json").write_text(json.dumps({"auto_map": {"AutoModel": "evil.Evil"}}))
     return Sentence(model=str(place)).build(["a"], seed=0)
-
-
-def verb_words(run: Path) -> list[list[str]]:
-    """Return the words of every verb, for files that are all payloads."""
-    folder = f"run_dir={run}"
-    return [
-        ["evaluate", folder],
-        ["predict", folder, f"images={run}/x.png"],
-        ["embed", folder, f"out={run}/out"],
-        ["index", f"embeddings={run}", f"out={run}/out"],
-        ["search", folder, "text=a"],
-        ["export", folder, f"out={run}/out"],
-        ["serve", f"model={run}"],
-        ["centres", f"bank={run}/x.safetensors"],
-        *(["centres", f"names_file={run}/x{suffix}"] for suffix in (".txt", ".csv", ".json")),
-        *(
-            ["centres", "names=[a]", "centres=word2vec", f"centres.builder.path={run}/x{suffix}"]
-            for suffix in (".txt", ".bin", ".kv", ".model")
-        ),
-        *(
-            ["centres", "names=[a]", "centres=from_file", f"centres.builder.path={run}/x{suffix}"]
-            for suffix in (".npy", ".csv", ".parquet", ".safetensors")
-        ),
-        ["centres", "names=[a]", "centres=own_hierarchy", f"centres.builder.tree={run}/x.yaml"],
-        ["centres", "names=[a]", "centres=prototypes", f"centres.builder.embeddings={run}"],
-        ["data", "check", "data=manifest", f"data.root={run}/x.csv"],
-        ["train", "data=folder", f"data.root={run}", f"run_dir={run}/new"],
-        [
-            "centres",
-            "-m",
-            "+hydra.callbacks.x._target_=os.mkdir",
-            f"+hydra.callbacks.x.path={run}/it-ran",
-        ],
-    ]
 
 
 NAIVE: dict[str, Callable[[Path], Any]] = {

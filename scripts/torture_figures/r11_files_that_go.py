@@ -13,13 +13,10 @@ has the name.
 
 import os
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import numpy as np
 from PIL import Image
@@ -28,6 +25,7 @@ from semcentres import cli
 from semcentres.cli import main
 from semcentres.data.files import FileSource
 from torture_figures.forking import Child, Tell
+from torture_figures.suite import ended, wrong
 
 PATIENCE = 30.0  # seconds
 NUM = 6  # images a class
@@ -37,12 +35,11 @@ WORDS = (
 )  # fmt: skip
 
 
-ROOT = Path(__file__).resolve().parents[2]
 TESTS = (
-    "test_silent_files.py",
-    "test_ranks_faults.py",
-    "test_engines.py::test_a_process_that_does_not_get_on_is_named",
-    "test_engines.py::test_torchrun_writes_the_same_bytes_though_a_process_is_killed",
+    "semcentres/test_silent_files.py",
+    "semcentres/test_ranks_faults.py",
+    "semcentres/test_engines.py::test_a_process_that_does_not_get_on_is_named",
+    "semcentres/test_engines.py::test_torchrun_writes_the_same_bytes_though_a_process_is_killed",
 )
 
 
@@ -71,8 +68,7 @@ def run(trials: int, seed: int) -> dict[str, Any]:
             if fault := _spoilt(Path(place), spoil, seed, mend=number == 0):
                 faults.append(f"{name}: {fault}")
     num, hangs = len(CASES), _naive_hangs()
-    processes = _tests() if trials > 1 else {}
-    failed = [name for name, ended in processes.items() if not ended.startswith("right")]
+    processes = ended(*TESTS) if trials > 1 else {}
     return {
         "goal": f"{num}/{num} end within {PATIENCE:.0f} s, the file named, usable once mended;"
         " threads and processes within their time-out + 30 s, the file or rank and cause named",
@@ -82,25 +78,7 @@ def run(trials: int, seed: int) -> dict[str, Any]:
             "threads and processes": processes or "by the test suite",
         },
         "naive": f"a plain open of a pipe: {'hangs' if hangs else 'ends'}",
-        "passed": not faults and not failed and hangs,
-    }
-
-
-def _tests() -> dict[str, str]:
-    """Return how the tests of threads and processes ended, each with its seconds."""
-    with tempfile.TemporaryDirectory() as place:
-        out = Path(place) / "junit.xml"
-        paths = [f"tests/semcentres/{name}" for name in TESTS]
-        words = [sys.executable, "-m", "pytest", "-q", *paths, f"--junitxml={out}"]
-        env = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-        subprocess.run(words, cwd=ROOT, env=env, stdout=subprocess.DEVNULL, check=False)
-        cases = ElementTree.parse(out).iter("testcase")  # noqa: S314  # pytest wrote it
-        found = {
-            case.attrib["name"]: ("wrong" if len(case) else "right", float(case.attrib["time"]))
-            for case in cases
-        }
-    return {name: f"{how}, {seconds:.0f} s" for name, (how, seconds) in found.items()} or {
-        "pytest": "wrong"
+        "passed": not faults and not wrong(processes) and hangs,
     }
 
 

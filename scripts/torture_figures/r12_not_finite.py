@@ -24,7 +24,8 @@ from torture_figures.tiny_run import make_trainer, train
 
 STEPS, EVERY = 24, 3
 CAUSES = {
-    "batch": "images ", "loss": "loss of the", "gradient": "the gradient of", "weight": "weight ",
+    "batch": " in their views", "loss": "loss of the", "gradient": "the gradient of",
+    "weight": "weight ",
 }  # fmt: skip
 PLACES = tuple(CAUSES)
 
@@ -37,8 +38,10 @@ def run(trials: int, seed: int) -> dict[str, Any]:
     faults: list[str] = []
     naive = 0
     for trial in range(trials):
-        place, value = PLACES[trial % 4], (math.nan, math.inf)[trial // 4 % 2]
-        lasting, step = trial // 8 % 2 == 1, draw.randrange(4, STEPS - 8)
+        # Of any 8 both values and both ways at each place, of any 16 all there are.
+        place, value = PLACES[trial % 4], (math.nan, math.inf)[(trial + trial // 4) % 2]
+        lasting = (trial // 2 + trial // 4 + trial // 8) % 2 == 1
+        step = draw.randrange(4, STEPS - 8)
         faults += _spoil(place, value, step, lasting=lasting, guarded=True)
         if trial < 4:
             naive += bool(_spoil(place, value, step, lasting=lasting, guarded=False))
@@ -72,7 +75,7 @@ def _spoil(place: str, value: float, step: int, *, lasting: bool, guarded: bool)
         faults = []
         if code != (4 if stops else 0):
             faults.append(f"{what}: exit code {code}, {told}")
-        said = [f"from step {step} on", CAUSES[place]]
+        said = [f"from step {step} on", CAUSES[place], "images "]
         if stops and not all(part in " ".join(told) for part in said):
             faults.append(f"{what}: said {told}, not {said}")
         run = RunFolder(Path(folder))

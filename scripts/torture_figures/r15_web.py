@@ -1,6 +1,8 @@
 """R15: the web page under 32 clients of which a fifth sends what no reader of images should see.
 
-A trial is a request. Everything is asked of the real command's process.
+A trial is a request. Everything is asked of the real command's process. With 1000 trials or more
+there are also the tests of the suite of what the description allows, asked of every operation by
+schemathesis, and of markup in the names of classes, shown by Chromium.
 """
 
 import http.client
@@ -23,6 +25,7 @@ from urllib.parse import unquote
 
 from PIL import Image
 
+from torture_figures.suite import ended, wrong
 from torture_figures.web_site import (
     COLOURS,
     good_uploads,
@@ -34,7 +37,21 @@ from torture_figures.web_site import (
     traversals,
 )
 
-GOAL = "0 answers of 5xx, p99 <= 1.5 s, growth <= 50 MB, 0 bytes from outside, late ones closed"
+GOAL = (
+    "0 answers of 5xx, p99 <= 1.5 s, growth <= 50 MB, 0 bytes from outside, late ones closed;"
+    " no request that the description allows breaks it, no markup in class names runs"
+)
+LONG = 1000  # trials from which on the suite's tests are run too
+TESTS = [
+    f"torture/test_web_hostile.py::test_{name}"
+    for name in (
+        "no_request_that_the_description_allows_breaks_it",
+        "harness_reports_an_app_that_breaks",
+        "markup_in_class_names_never_runs",
+        "markup_runs_in_a_naive_page",
+    )
+]
+EXAMPLES = 200  # of schemathesis, an operation
 CLIENTS, HOSTILE, SLOW = 32, 0.2, 60
 WARM_UP = 100  # requests before memory is measured
 MOST_SECONDS, MOST_GROWTH, LATE = 1.5, 50.0, 25.0
@@ -76,6 +93,7 @@ def run(trials: int, seed: int) -> dict[str, Any]:
         with served([sys.executable, "-c", NAIVE, str(folder)]) as (_, address):
             naive = attack(address, asks(min(trials, 300), seed, bad))
             naive_out = sum(leaks(raw(address, way)) for way in ways_out(folder, seed))
+    tests = ended(*TESTS, FUZZ_EXAMPLES=str(EXAMPLES)) if trials >= LONG else {}
     p99 = sorted(seen.seconds)[int(0.99 * len(seen.seconds))]
     failed = sum(num for code, num in seen.codes.items() if code >= 500)
     naive_failed = sum(num for code, num in naive.codes.items() if code >= 500)
@@ -93,10 +111,11 @@ def run(trials: int, seed: int) -> dict[str, Any]:
             "slow clients not closed": f"{kept} of {SLOW}",
             "answered after SIGTERM": drained,
             "codes": dict(sorted(seen.codes.items())),
+            "schemathesis and Chromium": tests or "by the test suite",
         },
         "naive": {"5xx": naive_failed, "leaks of 200 ways out": naive_out},
         "passed": good
-        and not (failed or seen.faults or out or kept)
+        and not (failed or seen.faults or out or kept or wrong(tests))
         and drained
         and naive_failed > 0 < naive_out,
     }

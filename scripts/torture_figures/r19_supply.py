@@ -16,6 +16,7 @@ from torture_figures.forbidden_calls import forbidden
 ROOT = Path(__file__).resolve().parents[2]
 LOCK = ROOT / "scripts" / "constraints.txt"
 GOAL = "0 known vulnerabilities in scripts/constraints.txt, 0 forbidden calls"
+FAULTY = "jinja2==2.4.1\n"  # of 2010
 PLANTED = "import pickle\nimport torch\ntorch.load('x')\npickle.load(open('x', 'rb'))\n"
 
 
@@ -25,17 +26,23 @@ def run(trials: int, seed: int) -> dict[str, Any]:
     with TemporaryDirectory() as folder:
         Path(folder, "naive").mkdir()
         Path(folder, "naive", "load.py").write_text(PLANTED)
-        naive = forbidden(Path(folder), "naive")
-    known = vulnerabilities()
+        Path(folder, "faulty.txt").write_text(FAULTY)
+        naive = {
+            "vulnerabilities": vulnerabilities(Path(folder, "faulty.txt")),
+            "forbidden calls": forbidden(Path(folder), "naive"),
+        }
+    known = vulnerabilities(LOCK)
     measured = {"vulnerabilities": known, "forbidden calls": calls}
-    passed = known == [] and not calls and len(naive) == 3
+    # A list: why it cannot be told is a text.
+    told = isinstance(naive["vulnerabilities"], list) and len(naive["vulnerabilities"]) > 0
+    passed = known == [] and not calls and told and len(naive["forbidden calls"]) == 3
     return {"goal": GOAL, "measured": measured, "naive": naive, "passed": passed}
 
 
-def vulnerabilities() -> list[str] | str:
-    """Return what is known of the pinned versions, or why that cannot be told."""
+def vulnerabilities(pins: Path) -> list[str] | str:
+    """Return what is known of pinned versions, or why that cannot be told."""
     command = [
-        sys.executable, "-m", "pip_audit", "--requirement", str(LOCK), "--no-deps", "--disable-pip",
+        sys.executable, "-m", "pip_audit", "--requirement", str(pins), "--no-deps", "--disable-pip",
         "--vulnerability-service", "osv", "--format", "json", "--progress-spinner", "off",
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)

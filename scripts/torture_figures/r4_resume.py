@@ -123,7 +123,11 @@ def _naive() -> bool:
             train(again, Path(folder))
         tell(hash_of(again))
 
-    return Child(whole).end() == Child(resumed).end()
+    ended = Child(whole).end(), Child(resumed).end()
+    for code, told in ended:
+        if code or len(told) != 1:
+            raise RuntimeError(f"the naive way: exit code {code}, {told}")
+    return ended[0] == ended[1]
 
 
 def _draw_globally(trainer: Trainer) -> None:

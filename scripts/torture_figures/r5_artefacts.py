@@ -26,10 +26,10 @@ from torture_figures.artefact_kinds import KINDS, Kind
 from torture_figures.mutating import mutate
 from torture_figures.sandbox import BAD, answer_of, in_child, outcomes
 
-BROKEN = ("uncaught", "executed", "crash", "hang")  # also of a file with right hashes
+BROKEN = ("uncaught", "unnamed", "executed", "crash", "hang")  # also of a file with right hashes
 GOAL = (
     "of changed files of 6 kinds: 0 crashes, hangs, code run, uncaught or unnamed, 0 silently"
-    " different; with hashes computed anew: 0 crashes, hangs, code run or uncaught"
+    " different; with hashes computed anew: 0 crashes, hangs, code run, uncaught or unnamed"
 )
 
 

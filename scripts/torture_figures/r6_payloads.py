@@ -10,6 +10,7 @@ from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from pydoc import locate
+from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 # torch comes first: both bring an OpenMP of their own.
@@ -26,18 +27,13 @@ from centre_builders.stored import rebuild
 from semcentres.components import build
 from semcentres.compose import compose_settings
 from semcentres.model import Model
+from semcentres.settings import SCHEMAS
 from semcentres.weights import CENTRES, WEIGHTS
 from torture_figures.forbidden_targets import SHAPES, TARGETS, Component, component, targets_of
-from torture_figures.payloads import (
-    LOADERS,
-    NAIVE,
-    PAYLOADS,
-    run_folder,
-    sentence_folder,
-    verb_words,
-)
+from torture_figures.payload_verbs import make_good, verb_words
+from torture_figures.payloads import LOADERS, NAIVE, PAYLOADS, run_folder, sentence_folder
 from torture_figures.r13_input_faults import told
-from torture_figures.sandbox import BAD, MARKER, outcomes
+from torture_figures.sandbox import BAD, MARKER, in_child, outcomes
 
 GOAL = "payload files through every loader and verb, and 25 forbidden targets: 0 executed"
 
@@ -51,7 +47,7 @@ def run(trials: int, seed: int) -> dict[str, Any]:
     faiss.omp_set_num_threads(1)
     _trained()
     contents, kinds = list(PAYLOADS.values()), list(NAIVE)
-    num_verbs = len(verb_words(Path()))
+    known = verb_words(Path(), Path())
     routes = [(t, s, r) for t in TARGETS for s in SHAPES.values() for r in ROUTES]
     targets = list(TARGETS)
 
@@ -61,11 +57,16 @@ def run(trials: int, seed: int) -> dict[str, Any]:
 
     def verb(number: int, place: Path) -> str:
         which, payload = divmod(number * step, len(contents))
-        words = verb_words(run_folder(contents[payload](place / MARKER), place))[which]
-        code, said = told(words)
-        # A text may be read as data: 0.
-        if code and (judged := _judged(code, said)) != "refused":
-            raise RuntimeError(judged)
+        payloads = run_folder(contents[payload](place / MARKER), place)
+        code, said = told(verb_words(payloads, good)[which])
+        # A text may be read as data: 0. Else the words must have led to the payload.
+        if code:
+            line = (said.splitlines() or [""])[-1]  # after progress and warnings
+            if (judged := _judged(code, line)) != "refused":
+                raise RuntimeError(judged)
+            # A mistake in the words would be told with the file's name too, but as of usage.
+            if "os.mkdir" not in line and (code == UsageError.exit_code or str(place) not in line):
+                raise RuntimeError(f"names no payload: {line}")
         return f"exit {code}"
 
     def target(number: int, place: Path) -> str:
@@ -85,9 +86,13 @@ def run(trials: int, seed: int) -> dict[str, Any]:
     def by_hydra(number: int, place: Path) -> str:
         return str(instantiate(component(targets[number], place)))
 
+    with TemporaryDirectory() as folder:
+        good = Path(folder)
+        in_child(lambda: make_good(good))
+        verbs = outcomes(verb, len(known) * len(contents) // step)
     measured = {
         "loaders": outcomes(file, len(LOADERS) * len(contents) // step),
-        "verbs": outcomes(verb, num_verbs * len(contents) // step),
+        "verbs": verbs,
         "sentence model": outcomes(lambda _, place: str(sentence_folder(place / MARKER, place)), 1),
         "targets": outcomes(target, len(routes) // step, wanted="refused"),
     }
@@ -98,11 +103,18 @@ def run(trials: int, seed: int) -> dict[str, Any]:
             by_hydra, len(TARGETS), told_of=()
         ),
     }
-    sound = not any(set(BAD) & set(found) for found in measured.values())
+    # "data check" is the verb check.
+    left_out = {*SCHEMAS, "compare"} - {words["data" in words[:1]] for words in known}
+    sound = not left_out and not any(set(BAD) & set(found) for found in measured.values())
     # All targets, or one that does nothing would pass for one that was not called.
     toothed = naive["targets, called"] == {"executed": len(TARGETS)}
     toothed &= all(found.get("executed", 0) for found in naive.values())
-    return {"goal": GOAL, "measured": measured, "naive": naive, "passed": sound and toothed}
+    return {
+        "goal": GOAL,
+        "measured": measured | {"verbs left out": sorted(left_out)},
+        "naive": naive,
+        "passed": sound and toothed,
+    }
 
 
 def _refusal(route: "Route", bad: Component, place: Path) -> str:

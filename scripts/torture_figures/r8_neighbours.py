@@ -20,7 +20,7 @@ from centre_builders.errors import InputError
 from semcentres.approximate import build_index
 from semcentres.neighbours import Neighbours
 
-GOAL = "6 properties: 0 failures; the properties fail of FAISS's own search"
+GOAL = "6 properties: 0 failures; all 6 fail of FAISS's own search"
 KINDS = ("flat", "flat", "flat", "ivf", "hnsw")
 BAD = (0.0, np.nan, np.inf, -np.inf, 1e38)
 
@@ -56,7 +56,7 @@ def run(trials: int, seed: int) -> dict[str, Any]:
     toothed = [name for name, fault in naive.items() if fault]
     measured = {"examples": trials * len(PROPERTIES), "failures": len(failed), **ours}
     told = {"failures": len(toothed), **naive}
-    passed = not failed and len(toothed) >= 3
+    passed = not failed and len(toothed) == len(PROPERTIES)
     return {"goal": GOAL, "measured": measured, "naive": told, "passed": passed}
 
 

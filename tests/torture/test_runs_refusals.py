@@ -1,5 +1,6 @@
 """What a run was made with is compared, the differences are listed, and force says what it does."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,15 +12,18 @@ from centre_builders.errors import CorruptArtefact, InputError, UsageError
 from centre_builders.one_hot import OneHot
 from centre_builders.sealed import load_sealed, save_sealed
 from semcentres.checkpoint import RunFolder
+from semcentres.compose import compose_settings
 from semcentres.data.files import FileSource, ImageFile
 from semcentres.data.source import ImageSet, Source
 from semcentres.data.split import split_labels
 from semcentres.data.split_file import check_unchanged, in_run_order, save_split
 from semcentres.encoder import Encoder, small_conv
+from semcentres.evaluating import evaluate
 from semcentres.identity import check_force, check_same_config
 from semcentres.interrupt import seconds_of
 from semcentres.model import Model
 from semcentres.settings import TrainConfig
+from semcentres.training import train
 from semcentres.weights import CENTRES, WEIGHTS, save_model
 
 NAMES = ("cat", "dog", "eel")
@@ -159,3 +163,23 @@ def test_weights_of_another_version_are_refused(tmp_path: Path) -> None:
     save_sealed(tmp_path / WEIGHTS, {f"old.{k}": v for k, v in tensors.items()}, metadata)
     with pytest.raises(InputError, match=r"model\.safetensors: .* are not those of the encoder"):
         Model.load(tmp_path)
+
+
+def test_evaluation_refuses_the_model_of_another_run(tmp_path: Path) -> None:
+    """Copied here with its bank: whole, and not what this run has trained."""
+    words = ["data=mnist_5k", "data.labels_per_class=4", "trainer.steps=1", "trainer.device=cpu"]
+    words += ["trainer.labelled_batch=8", "trainer.unlabelled_batch=0"]
+    for name, centres, width in (
+        ("own", "one_hot", 4), ("bank", "random_orthogonal", 4), ("encoder", "one_hot", 8),
+    ):  # fmt: skip
+        own = [f"centres={centres}", f"encoder.width={width}", f"run_dir={tmp_path / name}"]
+        train(compose_settings("train", [*words, *own]))
+    asked = compose_settings("evaluate", [f"run_dir={tmp_path / 'own'}"])
+    for other, told in {
+        "bank": r"another run's \(bank: \w{12} in model.safetensors, \w{12} in checkpoints\)",
+        "encoder": r"another run's \(encoder.width: 8 in model.safetensors, 4 in config.yaml\)",
+    }.items():
+        for file in (WEIGHTS, CENTRES):
+            shutil.copy(tmp_path / other / file, tmp_path / "own")
+        with pytest.raises(InputError, match=told):
+            evaluate(asked)

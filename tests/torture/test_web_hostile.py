@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 import schemathesis
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from hypothesis import HealthCheck, given, settings
 from playwright.sync_api import Browser
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import FailureGroup
 from schemathesis.specs.openapi.checks import content_type_conformance, response_schema_conformance
 from torture_figures import r15_web
 from torture_figures.web_site import make_run, serve_command, served
@@ -76,7 +77,8 @@ def test_naive_server_breaks_and_leaks(attacked: dict[str, Any]) -> None:
     assert min(attacked["naive"].values()) > 0
 
 
-def test_no_request_that_the_description_allows_breaks_it(app: FastAPI) -> None:
+def fuzz(app: FastAPI) -> set[str]:
+    """Ask all that an app's description allows, and return the operations asked."""
     asked = set[str]()
     for found in schemathesis.openapi.from_asgi("/openapi.json", app).get_all_operations():
         operation = found.ok()
@@ -92,7 +94,24 @@ def test_no_request_that_the_description_allows_breaks_it(app: FastAPI) -> None:
             case.validate_response(answer, checks=CHECKS)
 
         ask()
-    assert len(asked) == 9
+    return asked
+
+
+def test_no_request_that_the_description_allows_breaks_it(app: FastAPI) -> None:
+    assert len(fuzz(app)) == 9
+
+
+def test_harness_reports_an_app_that_breaks() -> None:
+    naive = FastAPI()
+
+    @naive.get("/items/{row}")
+    def item(row: int) -> int:
+        if row > 9:
+            raise HTTPException(500)
+        return row
+
+    with pytest.raises(FailureGroup, match="Server error"):
+        fuzz(naive)
 
 
 @pytest.fixture
@@ -163,3 +182,12 @@ def test_markup_in_class_names_never_runs(run_dir: Path, browser: Browser) -> No
         assert page.locator("iframe, base, details").count() == 0
         assert dialogs == []
         assert hosts == {address}
+
+
+def test_markup_runs_in_a_naive_page(browser: Browser) -> None:
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.set_content("<ul></ul>")
+        for name in MARKUP:
+            page.evaluate("name => document.querySelector('ul').innerHTML += name", name)
+        page.wait_for_function("window.hit > 0")
