@@ -12,6 +12,7 @@ a launcher's jobs run in folders of their own.
 import sys
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from semcentres.compose import config_folder, register_schemas, to_settings
@@ -28,6 +29,8 @@ def main(config: DictConfig) -> float:
         _, results = train(to_settings(config))
     except Stopped as error:
         print(f"{error}; the same words go on", file=sys.stderr)
+        if HydraConfig.get().runtime.choices["hydra/launcher"] != "basic":
+            raise  # the launcher's process must not end: Ray would begin the job anew
         # Not an Exception, after which Hydra would begin the next job.
         raise SystemExit(error.exit_code) from error
     return float(results["nearest_centre_accuracy"])

@@ -77,8 +77,8 @@ class Index:
         return cls(rows.copy())
 
     @classmethod
-    def over(cls, rows: Float32[np.ndarray, "N D"]) -> "Index":
-        """Return `build` of rows that stay where they are, and to which nobody may write."""
+    def over(cls, rows: Float[np.ndarray, "N D"]) -> "Index":
+        """Return `build` of rows that stay where they are, if float32, and may not change."""
         return cls(unit_rows("embeddings", rows))
 
     def rows(self, ids: Int64[np.ndarray, " n"]) -> Float32[np.ndarray, "n D"]:
@@ -181,7 +181,8 @@ def nearest_centres(
     embeddings: Float[np.ndarray, "N _D"], centres: Float[np.ndarray, "K _D"], k: int = 1
 ) -> Neighbours:
     """Return the k nearest centres of each embedding, all of unit length; ids in [0, K)."""
-    return Index.build(centres).search(embeddings, k)
+    # Not copied: the processes of a machine may share a bank of a million centres.
+    return Index.over(centres).search(embeddings, k)
 
 
 def describe() -> str:

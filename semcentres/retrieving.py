@@ -6,6 +6,7 @@ Dimensions: N labelled rows, n of a part, D embedding width.
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from semcentres.shards import Shard, Shards
 from semcentres.watchdog import together
 
 Results = dict[str, Any]
+MOST_NEIGHBOURS = 1 << 25  # of a block of queries, from all processes: 256 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,9 +43,11 @@ class Labelled:
     known: list[Bool[np.ndarray, " _n"]]
     labels: Int64[np.ndarray, " N"]
 
-    def first(self, number: int) -> int:
-        """Return the number of a part's first row."""
-        return int(sum(known.sum() for known in self.known[:number]))
+    @cached_property
+    def firsts(self) -> Int64[np.ndarray, " P"]:
+        """The number of each part's first row."""
+        nums = np.array([known.sum() for known in self.known])
+        return np.asarray(np.cumsum(nums) - nums)
 
     def rows(self, number: int) -> Float32[np.ndarray, "n D"]:
         """Return a part's rows, mapped from their file where all have a label."""
@@ -54,7 +58,7 @@ class Labelled:
         """Return the shards to search, of which each process takes every `count`-th part."""
         numbers = range(ranks.rank, len(self.known), ranks.count)
         shards = [
-            Shard(self.first(number), Index.over(self.rows(number)))
+            Shard(int(self.firsts[number]), Index.over(self.rows(number)))
             for number in numbers
             if self.known[number].any()
         ]
@@ -81,7 +85,7 @@ def retrieve(config: RetrieveConfig) -> Results:
         others.ranks.check_same("embeddings", told)
         shards = found.shards(others.ranks)
         with shards.shared() as searches:
-            results = measure(found, shards) if searches else {}
+            results = measure(found, shards, others.ranks.count) if searches else {}
     if results and config.out is not None:
         write_file(config.out, (json.dumps(results, indent=2) + "\n").encode())
     return results
@@ -106,18 +110,22 @@ def read_labelled(parts: Parts) -> Labelled:
     return Labelled(parts, known, labels)
 
 
-def measure(found: Labelled, index: Index | Shards) -> Results:
-    """Return the metrics of rows that are looked for in an index of all of them."""
+def measure(found: Labelled, index: Index | Shards, num_ranks: int = 1) -> Results:
+    """Return the metrics of rows that are looked for in an index that so many processes share."""
     labels = found.labels
     k = min(max(num_neighbours(labels), NUM_NEIGHBOURS), len(labels) - 1)
+    # As many neighbours as the largest class has images: of some hundred thousand, fewer queries
+    # at a time. The first process holds those of each.
+    block = max(1, min(1024, MOST_NEIGHBOURS // (k * num_ranks)))
     votes = np.empty(len(labels), np.int64)
 
     def blocks() -> Iterator[tuple[slice, np.ndarray]]:
         for number, known in enumerate(found.known):
-            first, num = found.first(number), int(known.sum())
+            first, num = int(found.firsts[number]), int(known.sum())
             own = np.arange(first, first + num)
             queries = found.rows(number)
-            for at, near in index.search_blocks(queries, k, exclude=own) if num else ():
+            blocks = index.search_blocks(queries, k, exclude=own, block=block) if num else ()
+            for at, near in blocks:
                 rows = slice(first + at.start, first + at.stop)
                 ids, cosines = near.ids[:, :NUM_NEIGHBOURS], near.cosines[:, :NUM_NEIGHBOURS]
                 num_classes = int(labels.max()) + 1

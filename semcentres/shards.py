@@ -136,9 +136,12 @@ class Shards:
         asked = torch.from_numpy(queries)
         dist.broadcast(asked, 0, group=group)
         own = torch.from_numpy(self._own(asked.numpy(), k))
+        if not self._ranks.first:
+            dist.gather(own, None, 0, group=group)
+            return own.numpy()
         parts = [torch.empty_like(own) for _ in range(self._ranks.count)]
-        dist.gather(own, parts if self._ranks.first else None, 0, group=group)
-        return _first(*(part.numpy() for part in parts)) if self._ranks.first else own.numpy()
+        dist.gather(own, parts, 0, group=group)
+        return _first(*(part.numpy() for part in parts))
 
     def _shape(self, num: int, k: int) -> tuple[int, int]:
         """Return number and k of the queries that the first process has now; k is 0 at the end."""

@@ -73,7 +73,9 @@ def decoded(
         CorruptArtefact: the kept file has not the length that it was written with.
     """
     shape = (len(paths), channels, size, size)
-    if prod(shape) <= MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"):
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    # Each of torchrun's processes on this machine would have its own.
+    if int(os.environ.get("LOCAL_WORLD_SIZE", 1)) * prod(shape) <= MEMORY_SHARE * memory:
         images = torch.empty(shape, dtype=torch.uint8)
         told = _fill(images, paths, max_unreadable)
         return Decoded(images[: len(paths) - len(told)], sorted(told))

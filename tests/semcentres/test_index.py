@@ -1,5 +1,6 @@
 """Tests of semcentres.index against a full sort of float64 scores."""
 
+import tracemalloc
 from pathlib import Path
 
 # What it changes in faiss must not matter; pytorch-metric-learning imports it.
@@ -184,6 +185,16 @@ def test_nearest_centre_is_the_largest_product() -> None:
     assert found.ids.shape == (57, 1)
     assert (found.ids[:, 0] == (embeddings @ centres.T).argmax(axis=1)).all()
     assert nearest_centres(embeddings, centres, k=4).ids.shape == (57, 4)
+
+
+def test_nearest_centres_do_not_copy_the_centres() -> None:
+    """A million of them may be mapped, and shared by the processes of a machine."""
+    centres = draw(20_000, 256, 3)
+    tracemalloc.start()
+    nearest_centres(centres[:2], centres)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < centres.nbytes / 4
 
 
 def test_no_query_gives_no_answer() -> None:

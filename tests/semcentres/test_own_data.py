@@ -1,6 +1,7 @@
 """A folder of JPEGs that no one prepared: checked, mended, trained on, changed and noticed."""
 
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -267,11 +268,14 @@ def test_training_on_disk_ends_with_the_same_bits(
 ) -> None:
     words = ["data=folder", f"data.root={clothes}", "data.source.size=16", *QUICK]
     runs = []
-    for name, share in (("memory", 0.25), ("disk", 0.0)):
+    # Of as many processes as that on this machine, each would have its own.
+    for name, share, processes in (("memory", 0.25, 1), ("disk", 0.25, 10**12)):
         monkeypatch.setattr(decoded, "MEMORY_SHARE", share)
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
         run, results = semcentres.train(*words, f"run_dir={clothes.parent / name}")
         stored = run.path / "model.safetensors"
         runs.append((results, stored.read_bytes(), (run.path / "split.json").read_bytes()))
+    assert (Path(os.environ["SEMCENTRES_CACHE"]) / "images").is_dir()
     assert runs[0] == runs[1]
 
 

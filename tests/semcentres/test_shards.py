@@ -121,10 +121,14 @@ def test_two_processes_find_the_same_and_send_no_more_for_more_rows(tmp_path: Pa
 
 
 def test_retrieval_is_that_of_one_index_by_one_process_and_by_two(
-    embeddings: Path, tmp_path: Path
+    embeddings: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one, two = (f"out={tmp_path / name}.json" for name in ("one", "two"))
+    one, two, few = (f"out={tmp_path / name}.json" for name in ("one", "two", "few"))
     assert main(["retrieve", f"embeddings={embeddings}", one]) == 0
+    with monkeypatch.context() as patched:  # of so large classes that a query is asked by itself
+        patched.setattr("semcentres.retrieving.MOST_NEIGHBOURS", 1)
+        assert main(["retrieve", f"embeddings={embeddings}", few]) == 0
+    assert (tmp_path / "one.json").read_bytes() == (tmp_path / "few.json").read_bytes()
     together("-m", "semcentres", "retrieve", f"embeddings={embeddings}", two)
     assert (tmp_path / "one.json").read_bytes() == (tmp_path / "two.json").read_bytes()
     found = json.loads((tmp_path / "one.json").read_text())
