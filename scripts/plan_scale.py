@@ -59,7 +59,7 @@ def main() -> int:
     print(error_table(known["checks"]))
     print(
         f"\nModelled only ({asked.encoder}, batch 4,096 in 2 views, 256 dimensions, {asked.ranks}"
-        f" processes on {asked.machines} machines):\n"
+        f" processes on {asked.machines} machines; search of 10,000 queries for 20 neighbours):\n"
     )
     print(plan_table({name: plan(load, known) for name, load in loads.items()}))
     return 0

@@ -12,6 +12,7 @@ from scale.model import (
     Workload,
     calls,
     memory_bytes,
+    plan,
     search_bytes,
     search_seconds,
     sent_bytes,
@@ -94,6 +95,16 @@ def test_time_is_shared_where_nothing_is_said(silent: dict[str, Any]) -> None:
     assert step_seconds(three, silent) == pytest.approx(own / 3 + loss + kept)
     assert search_seconds(three, silent) == pytest.approx(search_seconds(LOAD, silent) / 3)
     assert step_seconds(three, KNOWN) > step_seconds(three, silent)
+
+
+def test_files_are_decoded_once_by_the_threads_of_a_machine() -> None:
+    assert step_seconds(replace(LOAD, mapped=False), KNOWN) == step_seconds(LOAD, KNOWN)
+    one, eight = (plan(replace(LOAD, ranks=ranks, machines=2), KNOWN) for ranks in (2, 16))
+    name = "decoding before the first step, seconds"
+    assert one[name] == 1000 * KNOWN["resnet50"]["decode"] == pytest.approx(8 * eight[name])
+    # Of a file its path is known, many times; of an image in memory its pixels.
+    listed = memory_bytes(LOAD, KNOWN)["images"]
+    assert 1000 * 200 < listed < memory_bytes(replace(LOAD, mapped=False), KNOWN)["images"]
 
 
 def test_many_centres_are_shared(silent: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import ctypes
 import statistics
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from centre_builders.embedded import write_part
 from centre_builders.items import make_items
 from scale.model import NEIGHBOURS, PART
 from semcentres.backbones import torchvision_model
+from semcentres.data.files import ImageFile
 from semcentres.data.stored import decode
 from semcentres.embedding import embed
 from semcentres.encoder import Encoder, small_conv
@@ -51,6 +53,7 @@ def constants() -> dict[str, dict[str, Any]]:
             "softmin": softmin_seconds(),
             "search": search_seconds(),
             "write": write_seconds(),
+            "listed": listed_bytes(),
         },
     }
 
@@ -153,6 +156,20 @@ def decode_seconds(side: int, channels: int) -> float:
         path = Path(folder) / "photograph.jpg"
         Image.fromarray((255 * large).byte().permute(1, 2, 0).numpy()).save(path, quality=90)
         return seconds(lambda: decode(path, side, channels))
+
+
+def listed_bytes(num: int = 10_000) -> float:
+    """Return what a process holds of an image file of which it knows path and label."""
+    root = Path("/shared/pictures/a class of images")
+    tracemalloc.start()
+    listed = [
+        ImageFile(root / f"image-{number:09}.jpg", f"a class of images/image-{number:09}.jpg", 0)
+        for number in range(num)
+    ]
+    held_now, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # And its label, its row and its place in an order, as arrays.
+    return held_now / len(listed) + 3 * 8
 
 
 def unit(num: int) -> Tensor:

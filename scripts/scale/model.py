@@ -4,7 +4,7 @@ With N images in V views, B of them a step, K centres of D numbers, P weights in
 normalising layers of C channels in all, and R processes of one thread each on M machines, a step
 takes
 
-    B V / R (view + both) + B decode / R    the process's share of the images, there and back
+    B V / R (view + both)                   the process's share of the images, there and back
     + V B D S softmin                       the soft-min over S centres: K, or K / R of many
     + P update                              optimiser and averaged weights
     + bytes sent, by collective, and calls  what R > 1 processes say to one another
@@ -16,6 +16,9 @@ that are gathered. So does gloo (https://github.com/facebookincubator/gloo/blob/
 NCCL (https://github.com/NVIDIA/nccl-tests/blob/03a204a1f38aaea17f1a777885bb2d9600ba7eff/doc/
 PERFORMANCE.md), save that gloo as PyTorch calls it sums all where a share of the sum is asked for
 ("scatter"), which NCCL does with half the bytes. A call takes a turn more for each process.
+
+Image files are decoded once, before the first step, by the threads of one process a machine, and
+mapped from a file then; when the last step is done, the first process embeds them alone.
 
 Nothing overlaps in the model. Where it errs, and to which side, the checks say (scale/runs.py).
 """
@@ -48,7 +51,7 @@ class Workload:
         passes: over the images.
         ranks: R.
         machines: M.
-        mapped: whether images are read from disk, as JPEG files, a step at a time.
+        mapped: whether images are JPEG files that are decoded onto the disk, too many for memory.
         shard: whether processes share the weights, as by `trainer.shard`.
         queries: Q of the search.
     """
@@ -81,8 +84,6 @@ def step_seconds(load: Workload, known: Known) -> float:
     """Return what a training step takes."""
     of, machine, ranks = known[load.encoder], known["machine"], load.ranks
     images = load.seen * (of["view"] + (of["both"] if ranks == 1 else of["joint both"]))
-    if load.mapped:
-        images += load.batch / ranks * of["decode"]
     own = load.classes / ranks if load.classes > LARGE else load.classes
     loss = load.batch * load.views * load.dimension * own * machine["softmin"]
     spent = machine["step"] + images + loss + num_weights(load, known) * of["update"]
@@ -143,8 +144,9 @@ def memory_bytes(load: Workload, known: Known) -> dict[str, float]:
         weights = (4 + 16 / ranks) * num + 8.0 * of["largest part"]
     logits = 2 * load.classes if load.classes <= LARGE else 0
     activations = of["activations" if ranks == 1 else "joint activations"]
+    listed = known["machine"]["listed"] if load.mapped else of["pixels"]
     return {
-        "images": 0.0 if load.mapped else float(load.images * of["pixels"]),
+        "images": float(load.images * listed),  # or, of files, their list
         "weights and their like": weights,
         # Views are floats, and are put together.
         "activations": load.seen * (activations + 8.0 * of["pixels"]),
@@ -190,17 +192,21 @@ def search_bytes(load: Workload) -> float:
 def plan(load: Workload, known: Known) -> dict[str, float]:
     """Return bytes and seconds, by what they are for."""
     memory, step = memory_bytes(load, known), step_seconds(load, known)
+    of, threads = known[load.encoder], load.ranks / load.machines
     empty = known["machine" if load.ranks == 1 else "between"]["empty"]
     whole = 12.0 * num_weights(load, known) if load.shares else 0.0
     held = {f"{name}, bytes a process": value for name, value in memory.items()}
     return {
         "bank, bytes a machine": 4.0 * load.classes * load.dimension,
+        "decoded images, bytes of disk a machine": float(load.images * of["pixels"]),
         **held,
         "all of it and the program, bytes a process": sum(memory.values()) + empty,
         "more while a checkpoint is made, bytes a process": whole,
         "sent in a step, bytes a process": sum(sent_bytes(load, known).values()),
+        "decoding before the first step, seconds": load.images * of["decode"] / threads,
         "a step, seconds": step,
         "training, seconds": load.images * load.passes / load.batch * step,
+        "assessing after the last step, seconds": load.images * of["forward"],
         "embedding, seconds": embedding_seconds(load, known),
         "writing the parts, seconds": writing_seconds(load, known),
         "embeddings, bytes of disk": row_bytes(load),
