@@ -53,7 +53,9 @@ def beside(target: Path, need: int = 0) -> Iterator[Path]:
         with suppress(OSError):
             size = _size(place)
             remove(place)
-        _explain(error, target, max(size + 1, need))
+        # Of a folder, what is there and the file that there was no room for.
+        more = error.need if isinstance(error, NoSpace) else 1
+        _explain(error, target, max(size + more, need))
         raise
     try:
         sync(target.parent)
@@ -163,7 +165,8 @@ def _explain(error: BaseException, target: Path, need: int) -> None:
     if found.errno in FULL:
         raise NoSpace(
             f"disk full writing {target}: at least {need:,} bytes needed, {_free(target):,} free;"
-            " make room and run again, what was there before is untouched"
+            " make room and run again, what was there before is untouched",
+            need,
         ) from error
     raise DiskError(
         f"cannot write {target}: {found.strerror}; mend that and run again, what was there before"

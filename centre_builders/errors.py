@@ -34,7 +34,16 @@ class DiskError(InputError):
 
 
 class NoSpace(DiskError):
-    """The disk is full."""
+    """The disk is full.
+
+    Args:
+        message: for people.
+        need: bytes that what was being written takes at least.
+    """
+
+    def __init__(self, message: str, need: int) -> None:
+        super().__init__(message)
+        self.need = need
 
 
 @contextmanager

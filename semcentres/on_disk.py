@@ -57,7 +57,8 @@ def save_on_disk(
     if len(rows) < 2:
         raise InputError(f"an inverted file needs two rows at least, got {len(rows)}")
     made = {**about, "shape": [len(rows), rows.dimension]}
-    with write_folder(folder, about=made) as temporary:
+    # While they are merged, the lists of each part lie beside those of all.
+    with write_folder(folder, about=made, need=2 * _size(rows)) as temporary:
         found = _merged(rows, temporary)
         width, measured = _measured(found, rows, recall, k)
         # `made` is written when the block ends.
@@ -68,6 +69,11 @@ def save_on_disk(
         del found  # it maps the lists
     tell_recall(f"IVF {num_lists(len(rows))} lists on disk, nprobe {width}", recall, measured)
     return ApproximateIndex.load(folder)
+
+
+def _size(rows: Shards) -> int:
+    """Return the bytes of vectors and ids."""
+    return len(rows) * (4 * rows.dimension + 8)
 
 
 def _merged(rows: Shards, folder: Path) -> Faiss:
@@ -82,7 +88,7 @@ def _merged(rows: Shards, folder: Path) -> Faiss:
             names.append(f"{blocks}/{number}.faiss")
             write_faiss(block, Path(names[-1]))
         lists_file = folder / LISTS_NAME
-        need = len(rows) * (4 * rows.dimension + 8)  # vectors and ids
+        need = _size(rows)
         with writing(lists_file, need):
             if disk_usage(folder).free < need:  # FAISS writes into a map, which would kill us
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(lists_file))

@@ -18,7 +18,7 @@ from torture_figures.writers import NAIVE, WRITERS, Writer, allowed
 
 STEPS = 3
 MUCH = 1 << 40  # bytes that are room enough
-# What is said is the need of one file or folder: these write several, or do not know it.
+# What is said is the need of one file or folder: these write several, or remove some by the way.
 PARTS = {"model", "embeddings", "training", "index, on disk"}
 
 

@@ -56,6 +56,14 @@ def test_full_disk_is_said_and_keeps_the_old_one(tmp_path: Path) -> None:
         ):
             (folder / "half").write_bytes(b"abc")
             raise OSError(errno.ENOSPC, "No space left on device")
+    with (
+        pytest.raises(NoSpace, match=r"/f: at least 5,003 bytes needed") as caught,
+        write_folder(tmp_path / "f", about={}) as folder,
+    ):
+        (folder / "half").write_bytes(b"abc")
+        with disk.writing(folder / "more", 5_000):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.need == 5_003
     assert os.listdir(tmp_path) == ["x"]
 
 
