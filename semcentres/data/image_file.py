@@ -146,10 +146,11 @@ def _reduced(image: Image.Image, factor: int, channels: int) -> Image.Image:
     image.load()
     width, height = image.size
     rows = factor * max(1, STRIP // (width * factor))
+    own = 1 if image.mode in ("1", "L") else channels  # grey is a third of the work
     reduced = Image.new(MODES[channels], (-(-width // factor), -(-height // factor)))
     for top in range(0, height, rows):
         strip = image.crop((0, top, width, min(top + rows, height)))
-        reduced.paste(_plain(strip, channels).reduce(factor), (0, top // factor))
+        reduced.paste(_plain(strip, own).reduce(factor), (0, top // factor))
     reduced.getexif()[ORIENTATION] = image.getexif().get(ORIENTATION, 1)
     return reduced
 
