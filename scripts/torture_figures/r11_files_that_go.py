@@ -38,6 +38,7 @@ WORDS = (
 TESTS = (
     "semcentres/test_silent_files.py",
     "semcentres/test_ranks_faults.py",
+    "semcentres/test_ranks.py::test_ranks_with_other_data_are_refused",
     "semcentres/test_engines.py::test_a_process_that_does_not_get_on_is_named",
     "semcentres/test_engines.py::test_torchrun_writes_the_same_bytes_though_a_process_is_killed",
 )
