@@ -3,8 +3,10 @@
 import os
 import signal
 import socket
+from contextlib import suppress
 from datetime import timedelta
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch.distributed as dist
@@ -34,14 +36,13 @@ class Messages:
         self.say(f"process/{rank}", f"{_starter()} {os.getpid()}")
 
     def kill(self, rank: int) -> bool:
-        """Return whether a rank's process was here, of the same torchrun, and has been killed."""
+        """Kill a rank, and return whether it was alive, here and of the same torchrun."""
         starter, _, number = self.read(f"process/{rank}").rpartition(" ")
-        if starter != _starter():
+        if starter != _starter() or not _is_sibling(number):
             return False
-        try:
+        self.say(f"frozen/{rank}")  # before: others may look for it in between
+        with suppress(ProcessLookupError):
             os.kill(int(number), signal.SIGKILL)
-        except ProcessLookupError:
-            return False
         return True
 
     @cached_property
@@ -52,6 +53,16 @@ class Messages:
         # Of this attempt: what was told before torchrun restarted the processes is over.
         attempt = f"semcentres/{os.environ['TORCHELASTIC_RESTART_COUNT']}"
         return dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
+
+
+def _is_sibling(number: str) -> bool:
+    """Return whether a process is alive and has the same parent; False where there is no /proc."""
+    try:
+        about = Path(f"/proc/{number}/stat").read_text()
+    except OSError:
+        return False
+    state, parent = about.rpartition(")")[2].split()[:2]
+    return state not in "ZX" and int(parent) == os.getppid() and int(number) != os.getpid()
 
 
 def _starter() -> str:

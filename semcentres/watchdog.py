@@ -188,7 +188,9 @@ class Watchdog:
                     break
                 time.sleep(0.2)
             silent = set() if failed else set(ranks) - at.keys() - lost.keys()
-            killed = {rank for rank in sorted(silent) if told.kill(rank)}
+            for rank in silent:
+                told.kill(rank)
+            killed = {rank for rank in silent if told.said(f"frozen/{rank}")}
         except RuntimeError:
             return "torchrun and its store have gone"
         where = {rank: f"it is at {line}" for rank, line in at.items()}

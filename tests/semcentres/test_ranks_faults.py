@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from semcentres.checkpoint import RunFolder
+from semcentres.messages import _is_sibling
 
 WORKER = Path(__file__).parent / "ranks_worker.py"
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -96,19 +97,38 @@ def test_a_signal_stops_two_ranks_and_one_goes_on(tmp_path: Path) -> None:
     assert "rank 0: stopped by SIGTERM after step" in errors
     stopped = run.records()[-1]["step"]
     assert [int(folder.name.removeprefix("step-")) for folder in run.steps()][-1] == stopped
+    told = []
     for command in (
         [sys.executable, *words, f"run_dir={run.path}"],
         [*TORCHRUN, *words, f"run_dir={tmp_path / 'whole'}"],
     ):
         done = subprocess.run(command, env=QUIET, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
-    assert f"resuming {run.path} at step {stopped}" not in done.stderr
+        told.append(done.stderr)
+    assert f"at step {stopped}" in told[0]
+    assert "resuming" in told[0]
+    assert "resuming" not in told[1]
     both = [RunFolder(tmp_path / name).records() for name in ("two", "whole")]
     assert [record["step"] for record in both[0]] == [record["step"] for record in both[1]]
     for record, wanted in zip(*both, strict=True):
         for name in wanted.keys() - {"seconds"}:
             slack = 0.05 if "accuracy" in name else 1e-2
             assert record[name] == pytest.approx(wanted[name], rel=1e-2, abs=slack), name
+
+
+def test_only_a_living_process_of_the_same_parent_is_killed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A number may be another's by now, and a dead one's until its parent has asked for it."""
+    monkeypatch.setattr("os.getppid", os.getpid)  # so that a child is taken for a sibling
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        assert _is_sibling(str(child.pid))
+        assert not _is_sibling(str(os.getpid()))
+        assert not _is_sibling("1")
+        child.kill()
+        wait_for(lambda: not alive(child.pid))
+        assert not _is_sibling(str(child.pid))
+    assert not _is_sibling(str(child.pid))
 
 
 def pids(folder: Path) -> list[int]:

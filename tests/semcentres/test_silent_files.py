@@ -66,6 +66,8 @@ def start(paths: list[Path], seconds: str) -> "subprocess.Popen[str]":
     return subprocess.Popen(
         [sys.executable, "-m", "semcentres", *words, run_dir],
         env=os.environ | {VARIABLE: seconds}, stderr=subprocess.PIPE, text=True,
+        # A shell's background jobs, of which this may be one, ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
 
 
