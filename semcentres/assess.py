@@ -10,7 +10,7 @@ from torch import Tensor
 from centre_builders.artefact import write_file
 from centre_builders.items import make_items
 from semcentres.approximate import build_index, check_wanted
-from semcentres.card import model_card
+from semcentres.card import PICTURES, model_card
 from semcentres.checkpoint import Results, RunFolder
 from semcentres.collection import save_collection
 from semcentres.components import build
@@ -95,14 +95,16 @@ def assess(
     }
     if num_views > 1:
         results["views"] = by_views(model, held, num_views)
-    if len(found.confusion) <= MAX_CONFUSION:
+    if found.confusion is not None and len(found.confusion) <= MAX_CONFUSION:
         results["confusion"] = found.confusion.tolist()
     log.info("drawing the report")
     _draw(run, model, shown, source.train, gallery, found.confusion)
     draw_reliability(diagrams, run.report / "reliability.png")
     if num_views > 1:
         draw_views(results["views"], run.report / "views.png")
-    write_file(run.path / "README.md", model_card(results, config, path=str(run.path)).encode())
+    there = [name for name in PICTURES if (run.path / name).is_file()]
+    card = model_card(results, config, path=str(run.path), pictures=there)
+    write_file(run.path / "README.md", card.encode())
     # Last, because it is what says that the run is finished.
     run.write_json("metrics.json", results)
     return results
@@ -165,13 +167,16 @@ def _draw(
     shown: Assessed,
     train: ImageSet,
     gallery: Int[Tensor, " G"],
-    confusion: np.ndarray,
+    confusion: np.ndarray | None,
 ) -> None:
     run.report.mkdir(exist_ok=True)
     names, labels = model.bank.names, shown.labels
-    means = np.stack([_mean(shown.embeddings[labels == k]) for k in range(len(names))])
-    draw_gram(model.bank.vectors, means, names, run.report / "gram.png")
-    draw_confusion(confusion, names, run.report / "confusion.png")
+    if confusion is None:
+        log.info("no gram.png and confusion.png: %d classes are too many for a matrix", len(names))
+    else:
+        means = np.stack([_mean(shown.embeddings[labels == k]) for k in range(len(names))])
+        draw_gram(model.bank.vectors, means, names, run.report / "gram.png")
+        draw_confusion(confusion, names, run.report / "confusion.png")
     draw_curves(run.records(), run.report / "curves.png")
     if len(names) <= MAX_MAPPED:
         draw_map(shown.embeddings, labels, model.bank.vectors, names, run.report / "map.png")

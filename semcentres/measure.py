@@ -27,7 +27,6 @@ from semcentres.evaluation.retrieval import num_neighbours, num_relevant, retrie
 from semcentres.index import Index, nearest_centres
 from semcentres.indexes import AnyIndex
 from semcentres.model import Model
-from semcentres.objectives.paws import smoothed_labels, soft_neighbours
 from semcentres.randomness import generator
 from semcentres.ranks import ALONE, Ranks
 from semcentres.views import View
@@ -37,6 +36,7 @@ log = logging.getLogger(__name__)
 NUM_NEIGHBOURS = 20
 SOFT_NEIGHBOURS = 0.1  # temperature, as of PAWS
 RANKS = (1, 5, 10)
+MAX_HELD = 2**24  # numbers of a block of images' votes
 
 
 @dataclass(frozen=True)
@@ -160,14 +160,14 @@ def by_labelled(held: Embedded, labelled: Embedded, centres: np.ndarray) -> Resu
 
 
 def _soft_neighbours(asked: np.ndarray, taught: Embedded, num_classes: int) -> np.ndarray:
-    labels = torch.from_numpy(taught.labels)
-    near = soft_neighbours(
-        torch.from_numpy(asked),
-        torch.from_numpy(taught.embeddings),
-        smoothed_labels(labels, num_classes=num_classes, smoothing=0.0),
-        temperature=SOFT_NEIGHBOURS,
-    )
-    return near.argmax(dim=1).numpy()
+    """Return the classes by `paws.soft_neighbours`, without rows of K numbers for the labels."""
+    labels, supports = torch.from_numpy(taught.labels), torch.from_numpy(taught.embeddings)
+    found = []
+    for part in torch.from_numpy(asked).split(max(1, MAX_HELD // max(num_classes, len(labels)))):
+        weights = (part @ supports.T / SOFT_NEIGHBOURS).softmax(dim=1)
+        votes = weights.new_zeros(len(part), num_classes).index_add_(1, labels, weights)
+        found.append(votes.argmax(dim=1))
+    return torch.cat(found).numpy()
 
 
 def by_distribution(model: Model, shown: Assessed, views: Sequence[View], seed: int) -> Results:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float64, Int, Int64
-from sklearn.metrics import confusion_matrix
 
 from centre_builders.errors import InputError
+
+MAX_MATRIX = 2000  # classes; above, no K x K matrix is made
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,13 @@ class Classification:
     Attributes:
         accuracy: share of images that are right, in [0, 1].
         per_class: the same of each class's images; nan for a class without images.
-        confusion: images by true class (row) and predicted class (column).
+        confusion: images by true class (row) and predicted class (column); None above
+            `MAX_MATRIX` classes.
     """
 
     accuracy: float
     per_class: Float64[np.ndarray, " K"]
-    confusion: Int64[np.ndarray, "K K"]
+    confusion: Int64[np.ndarray, "K K"] | None
 
 
 def top_k_accuracy(
@@ -57,7 +59,11 @@ def classify(
             raise InputError(
                 f"{name} go from {values.min()} to {values.max()}, wanted 0 to {num_classes - 1}"
             )
-    confusion = confusion_matrix(labels, predicted, labels=np.arange(num_classes))
-    right, size = np.diag(confusion), confusion.sum(axis=1)
+    size = np.bincount(labels, minlength=num_classes)
+    right = np.bincount(labels[predicted == labels], minlength=num_classes)
     per_class = np.where(size > 0, right / np.maximum(size, 1), np.nan)
+    confusion = None
+    if num_classes <= MAX_MATRIX:
+        cells = np.bincount(labels * num_classes + predicted, minlength=num_classes**2)
+        confusion = cells.reshape(num_classes, num_classes)
     return Classification(float(right.sum() / size.sum()), per_class, confusion)

@@ -8,6 +8,8 @@ from jaxtyping import Float, Float64, Int, Int64
 
 from centre_builders.errors import InputError
 
+MAX_VOTES = 2**24  # held at once
+
 
 def knn_predict(
     ids: Int64[np.ndarray, "Q k"],
@@ -32,7 +34,7 @@ def knn_predict(
         gallery_labels: class of each gallery row, in [0, C).
         num_classes: C.
         temperature: t, in units of cosine, above 0; for t to infinity every neighbour has one vote.
-        block: queries whose votes are held at once.
+        block: queries whose votes are held at once, fewer where the classes are very many.
 
     Returns:
         Labels in [0, C); of equal votes the lowest label.
@@ -50,6 +52,7 @@ def knn_predict(
             f" wanted 0 to {num_classes - 1}"
         )
     predicted = np.empty(len(ids), np.int64)
+    block = max(1, min(block, MAX_VOTES // num_classes))
     for start in range(0, len(ids), block):
         rows = slice(start, start + block)
         labels, weights = gallery_labels[ids[rows]], _weights(cosines[rows], temperature)
