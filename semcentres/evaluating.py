@@ -5,9 +5,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from centre_builders.artefact import read_manifest
+from centre_builders.artefact import MANIFEST, read_manifest
 from centre_builders.bank import CentreBank
-from centre_builders.errors import InputError
+from centre_builders.errors import InputError, refused_unless
 from semcentres.checkpoint import Results, RunFolder
 from semcentres.compose import load_config
 from semcentres.data.source import Source
@@ -73,7 +73,10 @@ def _check_own(run: RunFolder, trained: TrainConfig, about: Mapping[str, Any]) -
         for key in sorted(there.keys() | here.keys())
         if there.get(key) != here.get(key)
     ]
-    bank = read_manifest(run.steps()[-1])["about"]["bank"] if run.steps() else about["bank"]
+    bank = about["bank"]
+    if saved := run.steps():
+        with refused_unless(saved[-1] / MANIFEST, "a checkpoint's manifest"):
+            bank = str(read_manifest(saved[-1])["about"]["bank"])
     if bank != about["bank"]:
         different.append(f"bank: {about['bank'][:12]} in {WEIGHTS}, {bank[:12]} in checkpoints")
     if different:

@@ -35,15 +35,13 @@ class Messages:
         """Tell which process a rank is."""
         self.say(f"process/{rank}", f"{_starter()} {os.getpid()}")
 
-    def kill(self, rank: int) -> bool:
-        """Kill a rank, and return whether it was alive, here and of the same torchrun."""
+    def kill(self, rank: int) -> None:
+        """Kill a rank if it is alive, here and of the same torchrun, and say that it was frozen."""
         starter, _, number = self.read(f"process/{rank}").rpartition(" ")
-        if starter != _starter() or not _is_sibling(number):
-            return False
-        self.say(f"frozen/{rank}")  # before: others may look for it in between
-        with suppress(ProcessLookupError):
-            os.kill(int(number), signal.SIGKILL)
-        return True
+        if starter == _starter() and _is_sibling(number):
+            self.say(f"frozen/{rank}")  # before: others may look for it in between
+            with suppress(ProcessLookupError):
+                os.kill(int(number), signal.SIGKILL)
 
     @cached_property
     def _store(self) -> Any:  # noqa: ANN401

@@ -1,5 +1,6 @@
 """What a run was made with is compared, the differences are listed, and force says what it does."""
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -8,7 +9,9 @@ import pytest
 import torch
 
 from centre_builders import build_bank
+from centre_builders.artefact import MANIFEST
 from centre_builders.errors import CorruptArtefact, InputError, UsageError
+from centre_builders.json_files import sealed, unsealed
 from centre_builders.one_hot import OneHot
 from centre_builders.sealed import load_sealed, save_sealed
 from semcentres.checkpoint import RunFolder
@@ -183,3 +186,9 @@ def test_evaluation_refuses_the_model_of_another_run(tmp_path: Path) -> None:
             shutil.copy(tmp_path / other / file, tmp_path / "own")
         with pytest.raises(InputError, match=told):
             evaluate(asked)
+    path = RunFolder(tmp_path / "own").steps()[-1] / MANIFEST
+    manifest = unsealed(json.loads(path.read_text()))
+    del manifest["about"]["bank"]
+    path.write_text(json.dumps(sealed(manifest)))
+    with pytest.raises(CorruptArtefact, match="is not a checkpoint's manifest"):
+        evaluate(asked)
