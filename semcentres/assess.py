@@ -30,7 +30,6 @@ from semcentres.evaluation.report import (
 from semcentres.indexes import AnyIndex, describe_index
 from semcentres.measure import (
     Assessed,
-    Embedded,
     by_centres,
     by_distribution,
     by_labelled,
@@ -41,7 +40,7 @@ from semcentres.measure_calibration import by_calibration, by_views
 from semcentres.measure_hierarchy import by_hierarchy
 from semcentres.model import Model
 from semcentres.objectives.batch import Objective
-from semcentres.recipe import labelled_images
+from semcentres.seen import Seen
 from semcentres.settings import TrainConfig
 
 log = logging.getLogger(__name__)
@@ -56,27 +55,23 @@ def assess(
     model: Model,
     source: Source,
     split: Split,
-    held: ImageSet,
+    seen: Seen,
     config: TrainConfig,
     *,
     num_views: int = 1,
 ) -> Results:
     """Measure a model, write metrics.json, index, pictures and model card, return the results.
 
-    Above 1, `num_views` is the largest number of views whose gain and cost are measured too.
+    `seen` is what the model makes of the images, those of `config.split` being asked. Above 1,
+    `num_views` is the largest number of views whose gain and cost are measured too.
     """
-    log.info("embedding %s images", f"{len(held) + len(source.train):,}")
-    gallery = _gallery(source, split, config.split)
+    held, gallery, asked = seen.held, seen.rows, seen.asked
     index = build_index(
-        model.embed(source.train.images, gallery),
+        seen.gallery,
         kind=check_wanted(config.index, config.index_recall),
         recall=config.index_recall,
     )
     _save_index(run, index, model, source, gallery)
-    asked, taught = (
-        Embedded.of(model.encoder, part, model.bank.dimension)
-        for part in (held, labelled_images(source, split))
-    )
     shown = Assessed(held, asked.embeddings, config.split, index, source.labels[gallery].numpy())
     by_centre, found = by_centres(model, shown)
     novel = None if source.novel is None else model.embed(source.novel.images)
@@ -85,7 +80,7 @@ def assess(
     views = [build(view, "views") for view in config.views.values()]
     results = {
         **_about(model, source, split, config, shown),
-        **by_labelled(asked, taught, model.bank.vectors),
+        **by_labelled(asked, seen.taught, model.bank.vectors),
         **by_centre,
         **by_neighbours(shown, len(source.class_names)),
         **by_distribution(model, shown, views, config.seed),
@@ -108,14 +103,6 @@ def assess(
     # Last, because it is what says that the run is finished.
     run.write_json("metrics.json", results)
     return results
-
-
-def _gallery(source: Source, split: Split, held: str) -> Int[Tensor, " G"]:
-    """Return the rows of the training images with a known label, less those that are held out."""
-    kept = source.labels >= 0
-    if held == "validation":
-        kept[split.validation] = False
-    return kept.nonzero().flatten()
 
 
 def _save_index(
@@ -186,7 +173,7 @@ def _draw(
         _draw_gallery(run, model, shown, train, gallery)
     elif images.shape[1] == 3:
         (weight,) = model.encoder.backbone.parameters()
-        weights = weight.detach().numpy()
+        weights = weight.detach().cpu().numpy()
         draw_toy(images.numpy(), labels, weights, model.bank.vectors, names, run.report / "toy.png")
 
 

@@ -46,18 +46,36 @@ def embed(
     return torch.cat(parts).numpy()
 
 
-def embed_together(encoder: nn.Module, images: Tensor, ranks: Ranks) -> np.ndarray:
-    """Return what `embed` returns, to the bit, on every rank; each has embedded its share.
+def embed_together(
+    encoder: nn.Module,
+    images: Tensor,
+    ranks: Ranks,
+    *,
+    rows: Tensor | None = None,
+    everywhere: bool = True,
+) -> np.ndarray:
+    """Return what `embed` returns, to the bit; each rank has embedded its share.
 
     All ranks must call it.
+
+    Args:
+        encoder: as of `embed`, the same on all ranks.
+        images: as of `embed`.
+        ranks: who embeds.
+        rows: as of `embed`.
+        everywhere: whether every rank gets the result; else the first does, the others no rows.
     """
     if ranks.count == 1:
-        return embed(encoder, images)
+        return embed(encoder, images, rows=rows)
+    whole, parts = torch.arange(len(images)) if rows is None else rows, []
     # Whole batches, as one process has them: a row's last bits may depend on its batch.
-    batches = torch.arange(len(images)).split(BATCH)[ranks.rank :: ranks.count]
-    rows = torch.cat(batches) if batches else torch.zeros(0, dtype=torch.int64)
-    # A rank without a batch learns the width from one image.
-    own = embed(encoder, images, rows=rows if len(rows) else torch.zeros(1, dtype=torch.int64))
-    whole = torch.zeros(len(images), own.shape[1])
-    whole[rows] = torch.from_numpy(own[: len(rows)])
-    return ranks.add(whole).numpy()
+    for block in whole.split(BATCH * ranks.count):
+        batches = block.split(BATCH)
+        at = min(ranks.rank, len(batches) - 1)  # one too many learns the width from the last
+        own = torch.from_numpy(embed(encoder, images, rows=batches[at]))
+        found = own.new_zeros(len(block), own.shape[1])
+        if at == ranks.rank:
+            found[at * BATCH : at * BATCH + len(own)] = own
+        found = ranks.add(found)
+        parts.append(found if everywhere or ranks.first else found[:0])
+    return torch.cat(parts).numpy()

@@ -12,9 +12,11 @@ from semcentres.checkpoint import Results, RunFolder
 from semcentres.compose import load_config
 from semcentres.data.source import Source
 from semcentres.data.split_file import check_unchanged
+from semcentres.hardware import own_device
 from semcentres.identity import check_force
 from semcentres.model import Model
-from semcentres.recipe import make_source, make_split, select
+from semcentres.recipe import make_source, make_split
+from semcentres.seen import see
 from semcentres.settings import EvaluateConfig, TrainConfig
 from semcentres.weights import WEIGHTS
 
@@ -37,29 +39,17 @@ def evaluate(config: EvaluateConfig, source: Source | None = None) -> tuple[RunF
     source = check_unchanged(run.path, source or make_source(trained.data), config.force)
     model = Model.load(run.path)
     _check_own(run, trained, model.about)
-    with run.lock():
-        asked = replace(trained, split=config.split)
-        return run, assess_run(run, asked, source, model, bank, num_views=config.num_views)
-
-
-def assess_run(
-    run: RunFolder,
-    config: TrainConfig,
-    source: Source,
-    model: Model,
-    bank: CentreBank | None = None,
-    *,
-    num_views: int = 1,
-) -> Results:
-    """Assess a run folder's model, by the run's own centres or by others; see `assess`."""
     # Imported here: metrics and pictures take longer to load than a training takes to begin.
     from semcentres.assess import assess
 
-    if bank is not None:
-        model = model.with_bank(_fitting(bank, model, source))
-    split = make_split(config, source)
-    held, _ = select(source, split, config.split)
-    return assess(run, model, source, split, held, config, num_views=num_views)
+    with run.lock():
+        asked = replace(trained, split=config.split)
+        if bank is not None:
+            model = model.with_bank(_fitting(bank, model, source))
+        split = make_split(asked, source)
+        model = model.to(own_device(asked.trainer.device))
+        seen = see(model, source, split, asked.split)
+        return run, assess(run, model, source, split, seen, asked, num_views=config.num_views)
 
 
 def _check_own(run: RunFolder, trained: TrainConfig, about: Mapping[str, Any]) -> None:

@@ -52,15 +52,16 @@ def make_fabric(settings: TrainerSettings) -> Fabric:
     return fabric
 
 
-def own_device() -> torch.device:
+def own_device(wanted: str = "auto") -> torch.device:
     """Return this process's GPU, of several under torchrun each its own, or the CPU without any.
 
-    Ray shows an actor the GPU alone that it reserves.
+    The CPU too where it is `wanted`, as `trainer.device` says it. Ray shows an actor the GPU alone
+    that it reserves.
 
     Raises:
         UsageError: torchrun has started more processes than there are GPUs.
     """
-    if not torch.cuda.is_available():
+    if wanted == "cpu" or not torch.cuda.is_available():
         return torch.device("cpu")
     _, count = launched()
     if count == 1:

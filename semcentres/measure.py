@@ -17,8 +17,7 @@ from centre_builders.changes import add
 from centre_builders.errors import InputError
 from semcentres.checkpoint import Results
 from semcentres.data.source import ImageSet, Source
-from semcentres.embedding import embed, embed_together
-from semcentres.encoder import Encoder, WithFeatures, first_of_head
+from semcentres.embedding import embed
 from semcentres.evaluation.classification import Classification, classify, top_k_accuracy
 from semcentres.evaluation.distribution import alignment, cluster_energy, uniformity
 from semcentres.evaluation.knn import knn_predict
@@ -28,7 +27,7 @@ from semcentres.index import Index, nearest_centres
 from semcentres.indexes import AnyIndex
 from semcentres.model import Model
 from semcentres.randomness import generator
-from semcentres.ranks import ALONE, Ranks
+from semcentres.seen import Embedded
 from semcentres.views import View
 
 log = logging.getLogger(__name__)
@@ -111,34 +110,6 @@ def by_neighbours(shown: Assessed, num_classes: int) -> Results:
         "map_at_r": found.map_at_r,
         "retrieval_gallery": "training images" if alone else f"the other {shown.split} images",
     }
-
-
-@dataclass(frozen=True)
-class Embedded:
-    """Images as an encoder sees them.
-
-    Args:
-        embeddings: unit rows, float32 [N D].
-        features: what the head of the encoder is given, float32 [N F]; F is 0 where it has none.
-        labels: row of each image's class.
-    """
-
-    embeddings: np.ndarray
-    features: np.ndarray
-    labels: np.ndarray
-
-    @classmethod
-    def of(cls, encoder: Encoder, images: ImageSet, width: int, ranks: Ranks = ALONE) -> "Embedded":
-        """Return the images' embeddings of `width` columns, and their features, in one pass.
-
-        All of `ranks` must call it.
-        """
-        whole = encoder if first_of_head(encoder) is None else WithFeatures(encoder)
-        both = embed_together(whole, images.images, ranks)
-        embeddings, features = (
-            np.ascontiguousarray(part) for part in np.split(both, [width], axis=1)
-        )
-        return cls(embeddings, features, images.labels.numpy())
 
 
 def by_labelled(held: Embedded, labelled: Embedded, centres: np.ndarray) -> Results:

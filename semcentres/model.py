@@ -64,8 +64,12 @@ class Model:
     folder: Path | None = None
 
     @classmethod
-    def load(cls, folder: str | Path) -> "Model":
+    def load(cls, folder: str | Path, *, mapped: bool = False) -> "Model":
         """Return the model that a run folder holds, or `org/name` on the hub (see `hub.locate`).
+
+        Args:
+            folder: its place.
+            mapped: whether the centres stay in their file (see `CentreBank.load`).
 
         Raises:
             InputError: a file is missing or damaged, or the two files do not belong together.
@@ -77,7 +81,7 @@ class Model:
         with refused_unless(place / WEIGHTS, "a model of semcentres"):
             about = json.loads(metadata["about"])
             wanted = str(about["bank"])
-        bank = CentreBank.load(place / CENTRES)
+        bank = CentreBank.load(place / CENTRES, mapped=mapped)
         if bank.fingerprint != wanted:
             raise InputError(
                 f"{place / CENTRES} is bank {bank.fingerprint[:12]} of {len(bank.names)} classes,"
@@ -116,6 +120,15 @@ class Model:
                 or a file is no readable image.
         """
         images = as_tensor(images, self.about)
+        self.check_kind(images)
+        return embed(self.encoder, images, rows=rows)
+
+    def check_kind(self, images: Tensor) -> None:
+        """Refuse images of another kind than those that the model was trained on.
+
+        Raises:
+            InputError: they are.
+        """
         channels, vectors = self.about["channels"], not self.about.get("size")
         # Floats would be taken as they are, and nobody would see that they are 0 to 255.
         fit = images.dtype == torch.uint8 and images.ndim == 4 or vectors and images.ndim == 2
@@ -124,7 +137,6 @@ class Model:
                 f"the images are {images.dtype} {tuple(images.shape)}; wanted uint8"
                 f" [N {channels} H W], or files or PIL images"
             )
-        return embed(self.encoder, images, rows=rows)
 
     def predict(
         self, images: Pictures, *, views: int = 1, average: str = Average.EMBEDDING

@@ -1,7 +1,7 @@
 """The verb `train`: from settings to a run folder, by one process or by those of torchrun.
 
 The first process writes; it alone reads the names, builds the centres and assesses. The others
-begin when what it has written is there, and train beside it.
+begin when what it has written is there, train beside it and embed their share of what it assesses.
 """
 
 import logging
@@ -31,7 +31,7 @@ from semcentres.data.split_file import (
 )
 from semcentres.data.stream import Stream
 from semcentres.encoder import Encoder
-from semcentres.evaluating import assess_run
+from semcentres.hardware import own_device
 from semcentres.identity import check_force, check_same_config, default_run_dir
 from semcentres.interrupt import saved, seconds_of
 from semcentres.model import Model
@@ -48,6 +48,7 @@ from semcentres.recipe import (
     select,
     unlabelled_batch,
 )
+from semcentres.seen import Embedded, see
 from semcentres.settings import TrainConfig
 from semcentres.task import Task
 from semcentres.trainer import Trainer
@@ -57,7 +58,7 @@ from semcentres.weights import CENTRES, make_encoder, save_model
 log = logging.getLogger(__name__)
 
 # What the process that writes says to the others.
-READY, DONE = "ready", "done"
+READY, SAVED, DONE = "ready", "saved", "done"
 
 
 def train(config: TrainConfig, source: Source | None = None) -> tuple[RunFolder, Results]:
@@ -126,7 +127,6 @@ def _lead(
             )
         others.say(READY, "")
         encoder = _fit(config, source, split, bank, objective, run, others.ranks)
-        leave()
         views = list(config.views.values())
         with saved(config.trainer.steps):
             save_model(
@@ -139,7 +139,14 @@ def _lead(
                 view=views[0],
                 calibration=calibrate(encoder, bank, source, split, build(views[-1]), config.seed),
             )
-            results = assess_run(run, config, source, Model.load(run.path))
+            others.say(SAVED, "")
+            model = _trained(run, config, others.ranks)
+            seen = see(model, source, split, config.split, others.ranks)
+            leave()
+            # Imported here: metrics and pictures take longer to load than a training to begin.
+            from semcentres.assess import assess
+
+            results = assess(run, model, source, split, seen, config)
         others.say(DONE, "")
         return run, results
 
@@ -160,6 +167,9 @@ def _follow(
         source = check_unchanged(run.path, read_source(found), config.force)
         split = make_split(config, source)
         _fit(config, source, split, bank, _objective(config), run, others.ranks)
+        others.wait_for_first(SAVED)
+        model = _trained(run, config, others.ranks)
+        see(model, source, split, config.split, others.ranks)
         leave()
         others.wait_for_first(DONE)
     results = read_results(run)
@@ -226,6 +236,12 @@ def _fit(
     )
 
 
+def _trained(run: RunFolder, config: TrainConfig, ranks: Ranks) -> Model:
+    """Return the model as it was saved, on the device of the training."""
+    model = Model.load(run.path, mapped=ranks.count > 1)
+    return model.to(own_device(config.trainer.device))
+
+
 def _take_weights(encoder: torch.nn.Module, run_dir: str) -> None:
     """Let an encoder begin with a run's weights."""
     weights = Model.load(run_dir).encoder.state_dict()
@@ -245,7 +261,7 @@ def _validate(
 
     All ranks embed, and the first alone measures; the others get nothing.
     """
-    from semcentres.measure import Embedded, by_labelled
+    from semcentres.measure import by_labelled
 
     width = centres.shape[1]
     asked, taught = (Embedded.of(encoder, part, width, ranks) for part in (held, labelled))

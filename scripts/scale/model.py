@@ -206,7 +206,9 @@ def plan(load: Workload, known: Known) -> dict[str, float]:
         "decoding before the first step, seconds": load.images * of["decode"] / threads,
         "a step, seconds": step,
         "training, seconds": load.images * load.passes / load.batch * step,
-        "assessing after the last step, seconds": load.images * of["forward"],
+        "embedding to assess after the last step, seconds": load.images
+        * of["forward"]
+        / load.ranks,
         "embedding, seconds": embedding_seconds(load, known),
         "writing the parts, seconds": writing_seconds(load, known),
         "embeddings, bytes of disk": row_bytes(load),

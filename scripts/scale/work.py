@@ -42,6 +42,7 @@ def main(what: str, given: str, out: Path) -> None:
     with together(TrainerSettings(device="cpu", shard=load.shard)) as others:
         work: dict[str, Callable[[], Found]] = {
             "constants": constants.constants,
+            "encoder": lambda: constants.of_encoder(load.encoder),
             "collectives": between.collectives,
             "joint": lambda: {
                 "said": between.collectives(),

@@ -149,7 +149,12 @@ def mathematics(folder: Path) -> None:
         fresh = make_trainer(SETTINGS, ClusterEnergy())
         rows = embed_together(fresh.teacher.module, images, fresh.ranks)
         few = embed_together(fresh.teacher.module, images[:3], fresh.ranks)
+        order = torch.arange(len(images)).flip(0)[:2500]
+        only_first = embed_together(
+            fresh.teacher.module, images, fresh.ranks, rows=order, everywhere=False
+        )
         found["embedded"] = {"rows": torch.tensor(rows), "few": torch.tensor(few)}
+        found["of the first"] = torch.tensor(only_first)
         if count > 1:
             settings = replace(SETTINGS, teacher=True)
             for name, kind in (("", settings), (", shared", replace(settings, shard=True))):

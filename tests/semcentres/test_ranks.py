@@ -71,6 +71,9 @@ def test_images_are_embedded_together_to_the_bit(found: dict[str, Any]) -> None:
             rows = found[who]["embedded"][name]
             assert rows.shape == shape
             assert torch.equal(rows, found["one"]["embedded"][name])
+    assert torch.equal(found["first"]["of the first"], found["one"]["of the first"])
+    assert len(found["one"]["of the first"]) == 2500
+    assert len(found["second"]["of the first"]) == 0
 
 
 @pytest.mark.parametrize("weights", ["", ", shared"])
