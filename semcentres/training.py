@@ -5,6 +5,7 @@ begin when what it has written is there, train beside it and embed their share o
 """
 
 import logging
+import os
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ from semcentres.calibrate import calibrate
 from semcentres.checkpoint import Results, RunFolder
 from semcentres.components import build
 from semcentres.compose import save_config
+from semcentres.data.files import FileSource
 from semcentres.data.source import ImageSet, Source
 from semcentres.data.split import Split
 from semcentres.data.split_file import (
@@ -164,7 +166,7 @@ def _follow(
     if not already:
         bank = CentreBank.load(run.path / CENTRES, mapped=True)
         found = in_run_order(run.path, found)
-        source = check_unchanged(run.path, read_source(found), config.force)
+        source = check_unchanged(run.path, _read_in_turn(found, others), config.force)
         split = make_split(config, source)
         _fit(config, source, split, bank, _objective(config), run, others.ranks)
         others.wait_for_first(SAVED)
@@ -176,6 +178,20 @@ def _follow(
     if results is None:
         raise InputError(f"{run.path} has no results; it must be the same folder for all processes")
     return run, results
+
+
+def _read_in_turn(found: Source | FileSource, others: Watchdog) -> Source:
+    """Read the images; one process a machine is first, so that it decodes into the others' cache.
+
+    On the machine of the process that writes, that one was.
+    """
+    key, first = f"read/{os.environ['GROUP_RANK']}", os.environ["LOCAL_RANK"] == "0"
+    if not first and os.environ["GROUP_RANK"] != "0":
+        others.wait_for_first(key)
+    source = read_source(found)
+    if first:
+        others.say(key, "")
+    return source
 
 
 def _objective(config: TrainConfig) -> Objective:
