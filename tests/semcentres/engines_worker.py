@@ -72,8 +72,10 @@ def by_torchrun(folder: Path, words: list[str]) -> int:
     write = sharding.write_part
 
     def killed(place: Path, number: int, *rest: object) -> None:
-        (folder / f"rank{os.environ['RANK']}").open("a").write(f"{number} ")
-        if (os.environ["RANK"], os.environ["TORCHELASTIC_RESTART_COUNT"]) == ("1", "0"):
+        parts = folder / f"rank{os.environ['RANK']}"
+        first = not parts.exists()
+        parts.open("a").write(f"{number} ")
+        if first and os.environ["RANK"] == "1":
             (place / f"part-{number:05d}.npy").write_bytes(b"half")
             half = f".tmp-part-{number:05d}.parquet-{disk._machine()}-{os.getpid()}"
             (place / half).write_bytes(b"half")

@@ -90,7 +90,14 @@ def interrupted(
     folder: Path, settings: TrainerSettings, stop: int, then: TrainerSettings | None = None
 ) -> Trainer:
     """Die before a step, then begin again, with other settings if there are any, and finish."""
-    trainer = make_trainer(settings, ClusterEnergy(), dropout=0.2)
+    die(make_trainer(settings, ClusterEnergy(), dropout=0.2), folder, stop)
+    again = make_trainer(then or settings, ClusterEnergy(), dropout=0.2)
+    again.fit(RunFolder(folder), about=ABOUT)
+    return again
+
+
+def die(trainer: Trainer, folder: Path, stop: int) -> None:
+    """Train until a step, at which the run ends without a word."""
     go_on = trainer.step
 
     def dying(step: int) -> dict[str, Tensor]:
@@ -103,9 +110,6 @@ def interrupted(
         trainer.fit(RunFolder(folder), about=ABOUT)
     except Kill:
         trainer.ranks.wait()  # the checkpoint is the first's to write
-    again = make_trainer(then or settings, ClusterEnergy(), dropout=0.2)
-    again.fit(RunFolder(folder), about=ABOUT)
-    return again
 
 
 def shards(trainer: Trainer) -> dict[str, Tensor]:
@@ -127,6 +131,18 @@ def gradients(objective: Objective) -> dict[str, Tensor]:
     trainer._descend(0)
     named = trainer.raw_encoder.named_parameters()
     return {name: weight.grad for name, weight in named if weight.grad is not None}
+
+
+def from_one(folder: Path, name: str, count: int) -> dict[str, Tensor]:
+    """One process dies after a checkpoint, from which two go on; return their weights."""
+    objective, settings = objectives()[name]
+    trainer, run = make_trainer(settings, objective), RunFolder(folder / f"from one {name}")
+    if count == 1:
+        die(trainer, run.path, stop=5)
+    else:
+        assert run.steps()
+        trainer.fit(run, about=ABOUT)
+    return weights(trainer)
 
 
 def mathematics(folder: Path) -> None:
@@ -155,6 +171,7 @@ def mathematics(folder: Path) -> None:
         )
         found["embedded"] = {"rows": torch.tensor(rows), "few": torch.tensor(few)}
         found["of the first"] = torch.tensor(only_first)
+        found["from one"] = {name: from_one(folder, name, count) for name in ("energy", "clusters")}
         if count > 1:
             settings = replace(SETTINGS, teacher=True)
             for name, kind in (("", settings), (", shared", replace(settings, shard=True))):

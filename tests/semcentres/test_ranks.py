@@ -25,7 +25,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]
     """What one process, and each of two, came to."""
     folder = tmp_path_factory.mktemp("ranks")
     words = [str(WORKER), "mathematics", str(folder)]
-    for command in ([*TORCHRUN, *words], [sys.executable, *words]):
+    for command in ([sys.executable, *words], [*TORCHRUN, *words]):
         done = subprocess.run(command, env=QUIET, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
     names = {"one": "found1.0", "first": "found2.0", "second": "found2.1"}
@@ -49,6 +49,14 @@ def test_two_ranks_train_as_one(found: dict[str, Any], name: str, weights: str) 
         assert {name: record[name] for name in numbers} == pytest.approx(
             numbers, rel=1e-3, abs=1e-5
         )
+
+
+@pytest.mark.parametrize("name", ["energy", "clusters"])
+def test_two_ranks_go_on_from_what_one_saved(found: dict[str, Any], name: str) -> None:
+    for who in TWO:
+        for key, wanted in found["one"][name]["weights"].items():
+            got = found[who]["from one"][name][key]
+            torch.testing.assert_close(got, wanted, rtol=2e-3, atol=2e-4, msg=key)
 
 
 def test_gradients_are_those_of_one(found: dict[str, Any]) -> None:
