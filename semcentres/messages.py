@@ -3,17 +3,30 @@
 import os
 import signal
 import socket
+import time
 from contextlib import suppress
 from datetime import timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import torch.distributed as dist
 
+from semcentres.ranks import launched
+
+PERIOD = 0.1  # seconds between two looks for the others
+
 
 class Messages:
-    """Words under keys, the same for all processes; a RuntimeError where torchrun has gone."""
+    """Words under keys, the same for all processes; a RuntimeError where torchrun has gone.
+
+    Args:
+        place: whose keys they are; the same key of another place is another.
+    """
+
+    def __init__(self, place: str) -> None:
+        self._place = place
 
     def say(self, key: str, text: str = "") -> None:
         """Put a text under a key."""
@@ -48,9 +61,56 @@ class Messages:
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
         wait = timedelta(seconds=30)
         store = dist.TCPStore(address, port, is_master=False, timeout=wait)  # type: ignore[attr-defined]
-        # Of this attempt: what was told before torchrun restarted the processes is over.
-        attempt = f"semcentres/{os.environ['TORCHELASTIC_RESTART_COUNT']}"
-        return dist.PrefixStore(attempt, store)  # type: ignore[attr-defined]
+        return dist.PrefixStore(self._place, store)  # type: ignore[attr-defined]
+
+
+@cache  # a process is of one attempt only
+def join_round() -> Messages:
+    """Return the messages of this attempt, as soon as its first process and this one know it.
+
+    All attempts share torchrun's store, and it does not name them: TORCHELASTIC_RESTART_COUNT is
+    what each machine counts for itself. So the first process makes up a name. Another believes
+    it when the first has answered, since what it reads may be the name of an earlier attempt.
+
+    Raises:
+        RuntimeError: torchrun has gone.
+    """
+    (rank, count), lobby = launched(), Messages("semcentres")
+    name = _lead(lobby, count) if rank == 0 else _follow(lobby, rank)
+    return Messages(f"semcentres/{name}")
+
+
+def _lead(lobby: Messages, count: int) -> str:
+    """Name the attempt, and answer each of the others."""
+    name, parent = uuid4().hex, os.getppid()
+    if before := lobby.read("round"):
+        lobby.say(f"{before}/alarm")  # a machine that has not begun again may still be at it
+    lobby.say("round", name)
+    for rank in range(1, count):
+        while not (other := lobby.read(f"{name}/came/{rank}")):
+            _pause(parent)
+        lobby.say(f"{name}/known/{rank}", other)
+    return name
+
+
+def _follow(lobby: Messages, rank: int) -> str:
+    """Return the name of the attempt whose first process answers."""
+    own, parent = uuid4().hex, os.getppid()
+    while True:
+        if name := lobby.read("round"):
+            lobby.say(f"{name}/came/{rank}", own)
+            known = lobby.read(f"{name}/known/{rank}")
+            if known == own:
+                return name
+            if known:
+                lobby.say(f"{name}/alarm")  # it waits for the process that this one replaces
+        _pause(parent)
+
+
+def _pause(parent: int) -> None:
+    if os.getppid() != parent:
+        raise RuntimeError("torchrun has gone")
+    time.sleep(PERIOD)
 
 
 def _is_sibling(number: str) -> bool:

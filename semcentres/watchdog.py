@@ -22,7 +22,7 @@ import torch.distributed as dist
 from centre_builders.errors import InputError
 from semcentres.hardware import make_fabric
 from semcentres.interrupt import Stopped
-from semcentres.messages import Messages
+from semcentres.messages import Messages, join_round
 from semcentres.ranks import Ranks, join, launched, leave
 from semcentres.settings import TrainerSettings
 
@@ -32,6 +32,7 @@ GRACE = 6.0  # seconds that the others have to answer an alarm
 PATIENCE = 10.0  # seconds that a process has to end by itself, less than torchrun's 30
 SILENT = "and does not answer"
 OURS = Path(__file__).parent
+GONE = "torchrun has gone; start it again"
 REMEDY = "what was saved is whole, and the same command goes on from it"
 
 
@@ -48,10 +49,11 @@ class Watchdog:
         timeout: seconds that they wait for each other, to be told.
     """
 
+    _told: Messages  # of several processes, when they have found each other
+
     def __init__(self, timeout: float = TIMEOUT) -> None:
         self.timeout = timeout
         self.ranks = Ranks(*launched(), parent=os.getppid())  # not yet connected
-        self._told = Messages()
         self._steps = 0  # while it is 0, nobody looks whether this process gets on
         self._rests = False  # while it waits for the others
         self._alarmed = threading.Event()
@@ -66,6 +68,10 @@ class Watchdog:
         if self.ranks.count == 1:
             yield
             return
+        try:
+            self._told = join_round()
+        except RuntimeError as error:
+            raise RankLost(GONE) from error
         over = threading.Event()
         thread = threading.Thread(target=self._answer, args=(over,), daemon=True)
         thread.start()
@@ -126,7 +132,7 @@ class Watchdog:
             self._told.say(f"lost/{self.ranks.rank}")
             raise RankLost(f"{self._cause()}; {REMEDY}")
         if os.getppid() != self.ranks.parent:
-            raise RankLost("torchrun has gone; start it again")
+            raise RankLost(GONE)
 
     def _tell_steps(self) -> None:
         told = "" if self._rests or not self._steps else str(self._steps)
