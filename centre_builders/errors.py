@@ -42,8 +42,11 @@ class NoSpace(DiskError):
     """
 
     def __init__(self, message: str, need: int) -> None:
-        super().__init__(message)
+        super().__init__(message, need)  # both: it may be pickled on its way from a worker
         self.need = need
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 @contextmanager

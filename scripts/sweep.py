@@ -9,12 +9,14 @@ For one machine there is `semcentres compare`, which also draws the table. Paths
 a launcher's jobs run in folders of their own.
 """
 
+import os
 import sys
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
+from centre_builders.errors import InputError
 from semcentres.compose import config_folder, register_schemas, to_settings
 from semcentres.interrupt import Stopped
 from semcentres.verbs import train
@@ -37,4 +39,9 @@ def main(config: DictConfig) -> float:
 
 
 if __name__ == "__main__":
-    main()
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # else it prints a traceback and leaves with its own code
+    try:
+        main()
+    except (InputError, Stopped) as fault:
+        print(f"sweep.py: {fault}", file=sys.stderr)
+        sys.exit(fault.exit_code)

@@ -17,10 +17,13 @@ class Stopped(Exception):
     """A run was stopped by a signal or its time limit, after its checkpoint was written."""
 
     def __init__(self, signum: int, step: int) -> None:
-        timed = signum == signal.SIGALRM
-        why = "max_time" if timed else signal.Signals(signum).name
-        super().__init__(f"stopped by {why} after step {step}, saved")
-        self.exit_code = OUT_OF_TIME if timed else 128 + signum
+        super().__init__(signum, step)  # it may be pickled on its way from a launcher's job
+        self.exit_code = OUT_OF_TIME if signum == signal.SIGALRM else 128 + signum
+
+    def __str__(self) -> str:
+        signum, step = self.args
+        why = "max_time" if signum == signal.SIGALRM else signal.Signals(signum).name
+        return f"stopped by {why} after step {step}, saved"
 
 
 class Terminated(KeyboardInterrupt):

@@ -5,12 +5,15 @@ import signal
 import subprocess
 import sys
 import time
+from copy import copy
 from pathlib import Path
 
 import pytest
 
+from centre_builders.errors import NoSpace
 from semcentres.checkpoint import RunFolder
 from semcentres.cli import main
+from semcentres.interrupt import Stopped
 
 SWEEP = Path(__file__).parents[2] / "scripts" / "sweep.py"
 WORDS = [
@@ -39,6 +42,12 @@ def test_signal_ends_the_sweep_and_not_only_its_job(tmp_path: Path, command: lis
     assert errors.splitlines()[-1].endswith(told)
     assert len(run.steps()) == 1
     assert not (tmp_path / "1").exists()
+
+
+@pytest.mark.parametrize("error", [Stopped(signal.SIGTERM, 7), NoSpace("a is full", 9)])
+def test_what_ends_a_job_can_be_sent_to_its_launcher(error: Exception) -> None:
+    again = copy(error)  # made as what is pickled is
+    assert (str(again), vars(again)) == (str(error), vars(error))
 
 
 def test_bad_input_of_a_job_is_one_line(

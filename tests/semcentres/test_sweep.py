@@ -36,3 +36,7 @@ def test_rays_launcher_trains_each_combination_and_goes_on(tmp_path: Path) -> No
     builders = [load_config(run / "config.yaml").centres.builder["_target_"] for run in runs]
     assert [name.rpartition(".")[2] for name in builders] == ["OneHot", "RandomOrthogonal"]
     assert all("knn_accuracy" in json.loads((run / "metrics.json").read_text()) for run in runs)
+    late = ["trainer.steps=100000", "max_time=00:00:01", "restart=true"]
+    done = subprocess.run([*command, *late], env=quiet, capture_output=True, text=True, timeout=540)
+    assert done.returncode == 75, done.stderr
+    assert "sweep.py: stopped by max_time after step" in done.stderr
