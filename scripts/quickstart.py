@@ -13,14 +13,14 @@ from rich.table import Table
 
 import semcentres
 import semcentres.verbs  # now, so that no builder is timed with its imports
-from centre_builders.errors import InputError
+from semcentres.cli import guarded
 
 KINDS = ("one_hot", "random_orthogonal", "word2vec", "sentence")
 RUN = "runs/quickstart"
 
 
-def main(words: list[str]) -> int:
-    """Build, train, show; return the exit code."""
+def main(words: list[str]) -> None:
+    """Build, train and show."""
     # A log is wider than the 80 columns that rich takes it for.
     console = Console(width=None if sys.stdout.isatty() else 120)
     chosen = next((w.partition("=")[2] for w in words if w.startswith("centres=")), "word2vec")
@@ -54,7 +54,6 @@ def main(words: list[str]) -> int:
         highlight=False,
         markup=False,
     )
-    return 0
 
 
 def build(kind: str) -> list[str]:
@@ -68,8 +67,5 @@ def build(kind: str) -> list[str]:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main(sys.argv[1:]))
-    except InputError as error:
-        sys.stderr.write(f"quickstart: {error}\n")
-        sys.exit(error.exit_code)
+    words = sys.argv[1:]
+    sys.exit(guarded(lambda: main(words), words, "bash scripts/quickstart.sh"))

@@ -76,11 +76,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         sys.stdout.write(f"semcentres {version('semcentres')}\n")
         return 0
-    return _guarded(lambda: _run(verb, rest), words)
+    return guarded(lambda: _run(verb, rest), words)
 
 
-def _guarded(work: Callable[[], Any], words: Sequence[str]) -> int:
-    """Turn what a user can mend into one line on standard error and an exit code."""
+def guarded(work: Callable[[], Any], words: Sequence[str], command: str = "semcentres") -> int:
+    """Turn what a user can mend into one line on standard error and an exit code.
+
+    Args:
+        work: what is done.
+        words: of the command line, with which it goes on where it was stopped.
+        command: before them.
+    """
     from centre_builders.errors import InputError
     from semcentres.interrupt import Stopped, signum_of, terminable
 
@@ -95,11 +101,11 @@ def _guarded(work: Callable[[], Any], words: Sequence[str]) -> int:
             return error.exit_code  # the first process says it for all
         # Begun anew, it would lose what was saved.
         again = shlex.join(word for word in words if not word.startswith("restart="))
-        return _complain(f"{error}; go on with: semcentres {again}", error.exit_code)
+        return _complain(f"{error}; go on with: {command} {again}", error.exit_code)
     except KeyboardInterrupt as error:
         signum = signum_of(error)
         again = shlex.join(words)
-        return _complain(f"stopped by {signum.name}; again: semcentres {again}", 128 + signum)
+        return _complain(f"stopped by {signum.name}; again: {command} {again}", 128 + signum)
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -99,7 +99,7 @@ def _draw(
     query: Tensor | None = None if config.image is None else decode(Path(asked), SIDE)
     draw_hits(
         [picture(row).numpy() for row in found],
-        [(row["nearest_class"], row["cosine"]) for row in rows],
+        [(row["nearest_class"], row["label"], row["cosine"]) for row in rows],
         Path(str(config.report)),
         title=asked if query is None else Path(asked).name,
         query=None if query is None else query.numpy(),

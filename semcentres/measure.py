@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 NUM_NEIGHBOURS = 20
 SOFT_NEIGHBOURS = 0.1  # temperature, as of PAWS
 RANKS = (1, 5, 10)
+TOP = 5  # of more classes than that
 MAX_HELD = 2**24  # numbers of a block of images' votes
 
 
@@ -70,17 +71,18 @@ class Assessed:
 def by_centres(model: Model, shown: Assessed) -> tuple[Results, Classification]:
     """Measure the nearest centre: accuracy, top-5, hard cluster energy."""
     centres = model.bank.vectors
-    near = nearest_centres(shown.embeddings, centres, min(5, len(centres))).ids
+    near = nearest_centres(shown.embeddings, centres, min(TOP, len(centres))).ids
     found = classify(near[:, 0], shown.labels, num_classes=len(centres))
     energy = cluster_energy(shown.embeddings, centres, near[:, 0])
     results = {
         "nearest_centre_accuracy": found.accuracy,
-        "nearest_centre_top_5": top_k_accuracy(near, shown.labels, (5,))[5],
         "accuracy_per_class": dict(zip(model.bank.names, found.per_class.tolist(), strict=True)),
         "cluster_energy": energy.total,
         "cluster_energy_mean": energy.sample_mean,
         "cluster_sizes": energy.sizes.tolist(),
     }
+    if len(centres) > TOP:
+        results[f"nearest_centre_top_{TOP}"] = top_k_accuracy(near, shown.labels, (TOP,))[TOP]
     return results, found
 
 

@@ -247,3 +247,10 @@ def test_every_choice_is_on_its_page(group: str) -> None:
     heading = "### `{}`\n" if group == "objective" else "`{}`"
     for option in compose.options(group):
         assert heading.format(option) in page, option
+
+
+def test_scripts_say_what_is_to_be_installed() -> None:
+    """What is sourced without a word of its own takes the script's."""
+    for path in (ROOT / "scripts").glob("*.sh"):
+        if "/setup.sh" in (text := path.read_text()):
+            assert re.search(r'^source .*/setup\.sh" ("|\w)', text, re.MULTILINE), path

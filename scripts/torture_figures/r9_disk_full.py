@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from semcentres.cli import _guarded
+from semcentres.cli import guarded
 from torture_figures.disk_faults import arm, disarm, room_left, run_with_faults
 from torture_figures.forking import Child, Tell
 from torture_figures.r2_failpoints import renew
@@ -97,7 +97,7 @@ def spoil(
 
         cli._complain = _telling(tell)
         arming()
-        code = _guarded(lambda: writer.write(folder, new), [])
+        code = guarded(lambda: writer.write(folder, new), [])
         disarm()
         raise SystemExit(code)
 

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from semcentres.evaluation.canvas import GREY, save, short
 
 CELL = 1.0  # inches of a picture
-PITCH_X, PITCH_Y = 1.18, 1.5  # with the gap and the words
+PITCH_X, PITCH_Y = 1.18, 1.63  # with the gap and the words
 HEADING = 0.5
 COLUMNS = 6
 
@@ -24,7 +24,7 @@ Picture = UInt8[np.ndarray, "C H W"]
 
 def draw_hits(
     found: Sequence[Picture],
-    told: Sequence[tuple[str, float]],
+    told: Sequence[tuple[str, str | None, float]],
     path: Path,
     *,
     title: str,
@@ -34,7 +34,7 @@ def draw_hits(
 
     Args:
         found: the pictures.
-        told: a name and a cosine of each.
+        told: of each the nearest class, its label where it is known, and a cosine.
         path: of the PNG.
         title: what was searched for.
         query: its picture, before the others; None where it was no picture.
@@ -48,8 +48,11 @@ def draw_hits(
     if query is not None:
         axes[0].set_xlabel("query", fontsize=8, labelpad=3, weight="bold")
         axes[0].spines[:].set(color=GREY, linewidth=2)
-    for cell, (name, cosine) in zip(axes[len(cells) - len(found) :], told, strict=True):
-        cell.set_xlabel(f"{short(name, 16)}\n{cosine:.3f}", fontsize=8, labelpad=3)
+    for cell, (nearest, label, cosine) in zip(axes[len(cells) - len(found) :], told, strict=True):
+        lines = [short(label or nearest, 16), f"{cosine:.3f}"]
+        if label not in (None, nearest):
+            lines.insert(1, f"as {short(nearest, 14)}")
+        cell.set_xlabel("\n".join(lines), fontsize=8, labelpad=3)
     save(figure, path)
 
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from centre_builders.errors import InputError
 from semcentres.attention import attend, centres_shared_by
 from semcentres.checkpoint import RunFolder
-from semcentres.cli import _guarded
+from semcentres.cli import guarded
 from semcentres.data.source import ImageSet
 from semcentres.data.stream import Stream
 from semcentres.embedding import embed_together
@@ -232,4 +232,4 @@ if __name__ == "__main__":
     logging.basicConfig(format="%(message)s", stream=sys.stderr)
     what, place, *more = sys.argv[1:]
     work = mathematics if what == "mathematics" else faulty
-    sys.exit(_guarded(lambda: work(Path(place), *more), ["train"]))
+    sys.exit(guarded(lambda: work(Path(place), *more), ["train"]))
