@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import torch
 import torch.distributed as dist
 
 from semcentres.ranks import launched
@@ -56,12 +57,20 @@ class Messages:
             with suppress(ProcessLookupError):
                 os.kill(int(number), signal.SIGKILL)
 
-    @cached_property
-    def _store(self) -> Any:  # noqa: ANN401
+    def make_store(self, timeout: float) -> Any:  # noqa: ANN401
+        """Return a connection to the store of its own; to wait by it holds up no message.
+
+        Args:
+            timeout: seconds to wait for a key.
+        """
         address, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
-        wait = timedelta(seconds=30)
+        wait = timedelta(seconds=timeout)
         store = dist.TCPStore(address, port, is_master=False, timeout=wait)  # type: ignore[attr-defined]
         return dist.PrefixStore(self._place, store)  # type: ignore[attr-defined]
+
+    @cached_property
+    def _store(self) -> Any:  # noqa: ANN401
+        return self.make_store(30.0)
 
 
 @cache  # a process is of one attempt only
@@ -78,6 +87,27 @@ def join_round() -> Messages:
     (rank, count), lobby = launched(), Messages("semcentres")
     name = _lead(lobby, count) if rank == 0 else _follow(lobby, rank)
     return Messages(f"semcentres/{name}")
+
+
+def connect(device: torch.device, timeout: float) -> None:
+    """Connect the processes of this attempt; Fabric takes the connection that it finds.
+
+    Its own would be by torchrun's bare store, in which they may read the addresses of those that
+    torchrun has started before them, and wait for those.
+
+    Args:
+        device: of this process.
+        timeout: seconds that they wait for each other.
+    """
+    rank, count = launched()
+    dist.init_process_group(
+        dist.get_default_backend_for_device(device),
+        store=join_round().make_store(timeout),
+        rank=rank,
+        world_size=count,
+        timeout=timedelta(seconds=timeout),
+        device_id=None if device.type == "cpu" else device,
+    )
 
 
 def _lead(lobby: Messages, count: int) -> str:

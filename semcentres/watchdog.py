@@ -20,9 +20,9 @@ from pathlib import Path
 import torch.distributed as dist
 
 from centre_builders.errors import InputError
-from semcentres.hardware import make_fabric
+from semcentres.hardware import make_fabric, own_device
 from semcentres.interrupt import Stopped
-from semcentres.messages import Messages, join_round
+from semcentres.messages import Messages, connect, join_round
 from semcentres.ranks import Ranks, join, launched, leave
 from semcentres.settings import TrainerSettings
 
@@ -225,6 +225,7 @@ def together(settings: TrainerSettings) -> Iterator[Watchdog]:
     with others.watching():
         if others.ranks.count > 1:
             others.meet()
+            connect(own_device(settings.device), settings.rank_timeout)
             make_fabric(settings)
             others.ranks = join(settings.rank_timeout)
         yield others

@@ -1,6 +1,6 @@
 """What is started beside the tests of engines: `python engines_worker.py WHAT FOLDER WORD...`.
 
-WHAT is ray, torchrun, or what a process of torchrun suffers while it embeds.
+WHAT is ray, torchrun, connected, or what a process of torchrun suffers while it embeds.
 """
 
 import json
@@ -19,7 +19,8 @@ from semcentres import engines, sharding, unembedded
 from semcentres.cli import main
 from semcentres.engines import each_part
 from semcentres.model import Model
-from semcentres.watchdog import Watchdog
+from semcentres.settings import TrainerSettings
+from semcentres.watchdog import Watchdog, together
 
 NUM = 5
 SLOW, TIMEOUT = 1.5, 6.0  # seconds of an image, and without one
@@ -86,6 +87,13 @@ def by_torchrun(folder: Path, words: list[str]) -> int:
     return main([*words, "engine=torchrun"])
 
 
+def connected(folder: Path, words: list[str]) -> int:
+    """As `by_torchrun`, by processes that have had a connection before, at each attempt."""
+    with together(TrainerSettings(device="cpu", rank_timeout=60.0)) as others:
+        others.ranks.wait()
+    return by_torchrun(folder, words)
+
+
 def slowly(fault: str, folder: Path, words: list[str]) -> int:
     """Embed image by image, a part taking longer than the time-out; one process has a fault."""
     rank, embed = os.environ["RANK"], Model.embed
@@ -108,5 +116,5 @@ def slowly(fault: str, folder: Path, words: list[str]) -> int:
 
 if __name__ == "__main__":
     what, place, *more = sys.argv[1:]
-    known = {"ray": by_ray, "torchrun": by_torchrun}
+    known = {"ray": by_ray, "torchrun": by_torchrun, "connected": connected}
     sys.exit(known.get(what, partial(slowly, what))(Path(place), more))

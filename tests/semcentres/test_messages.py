@@ -1,0 +1,71 @@
+"""How the processes of an attempt find each other in a store that all attempts share."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch.distributed as dist
+
+from semcentres.messages import Messages, _follow, _lead
+
+
+@pytest.fixture
+def lobby(monkeypatch: pytest.MonkeyPatch) -> Iterator[Messages]:
+    """One process's; the name of an attempt is there whose processes have ended."""
+    server = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", str(server.port))
+    lobby = Messages("semcentres")
+    lobby.say("round", "ended")
+    yield lobby
+    del server
+
+
+def follow(rank: int) -> str:
+    return _follow(Messages("semcentres"), rank)
+
+
+def lead() -> str:
+    return _lead(Messages("semcentres"), 3)
+
+
+def wait_for(over: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not over():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_all_take_the_name_of_the_first_that_answers(lobby: Messages) -> None:
+    with ThreadPoolExecutor() as pool:
+        early = pool.submit(follow, 1)
+        wait_for(lambda: lobby.said("ended/came/1"))
+        name = pool.submit(lead)
+        late = pool.submit(follow, 2)
+        assert name.result() == early.result() == late.result() != "ended"
+    # Whoever of another machine is still at it hears that it is over.
+    assert lobby.said("ended/alarm")
+    assert not lobby.said(f"{name.result()}/alarm")
+
+
+def test_who_replaces_a_process_waits_for_the_next_attempt(lobby: Messages) -> None:
+    with ThreadPoolExecutor() as pool:
+        all_ = pool.submit(lead), pool.submit(follow, 1), pool.submit(follow, 2)
+        (name,) = {one.result() for one in all_}
+        again = pool.submit(follow, 1)
+        wait_for(lambda: lobby.said(f"{name}/alarm"))
+        assert not again.done()
+        pool.submit(follow, 2)
+        assert lead() == again.result() != name
+
+
+@pytest.mark.parametrize("wait", [lead, lambda: follow(1)])
+def test_nobody_waits_without_torchrun(
+    wait: Callable[[], str], lobby: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    parents = iter([os.getppid(), 1])
+    monkeypatch.setattr("os.getppid", lambda: next(parents))
+    with pytest.raises(RuntimeError, match="torchrun has gone"):
+        wait()
