@@ -29,10 +29,13 @@ def build(component: Mapping[str, Any], group: str = "*", **more: Any) -> Any:  
         more: further keywords.
 
     Raises:
-        UsageError: a target is not allowed, or refuses its keywords.
+        UsageError: a target is missing or not allowed, or refuses its keywords.
     """
     _check(component, group)
-    target = component["_target_"]
+    target = component.get("_target_") if isinstance(component, Mapping) else None
+    if target is None:
+        known = ", ".join(sorted(allowed(group)))
+        raise UsageError(f"{component} in {group} names no _target_; there are {known}")
     try:
         return instantiate(dict(component), _convert_="all", **more)
     except Exception as error:

@@ -138,7 +138,11 @@ def _explain(verb: str, words: Sequence[str], error: Exception) -> str:
     # What is wrong with a value is said by what Hydra's error was made from.
     whole = f"{error}\n{error.__cause__ or ''}"
     lines = [line.strip() for line in whole.splitlines() if line.strip()]
-    return re.sub(r"\s+", " ", "; ".join(lines[:2]))
+    told = re.sub(r"\s+", " ", "; ".join(lines[:2]))
+    if merged := re.fullmatch(r"Error merging override (?P<word>(?P<key>[\w.]+)=.*?); (.*)", told):
+        usual = OmegaConf.select(defaults(verb), merged["key"])
+        return f"{merged['word']}: {merged[3]}; the default is {usual}"
+    return told
 
 
 def _wrong_key(verb: str, words: Sequence[str], key: str) -> str:

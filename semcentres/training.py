@@ -227,7 +227,7 @@ def _fit(
             classes=source.train.labels[split.labelled] if loop.balanced_batches else None,
         ),
         unlabelled=Stream(split.unlabelled, unlabelled_batch(config, split), seed, "unlabelled"),
-        views=[build(view) for view in config.views.values()],
+        views=[build(view, "views") for view in config.views.values()],
         centres=torch.from_numpy(bank.vectors),
         seed=seed,
     )
