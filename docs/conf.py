@@ -8,6 +8,7 @@ sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 project = "semcentres"
 author = "the semcentres authors"
+copyright = author  # noqa: A001
 release = version = version_of("semcentres")
 html_title = f"semcentres {release}"
 

@@ -10,6 +10,7 @@ import shlex
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from difflib import get_close_matches
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -145,13 +146,18 @@ def _run(verb: str, words: list[str]) -> None:
     logging.getLogger("semcentres").setLevel(logging.WARNING if rank else logging.INFO)
     logging.getLogger("lightning_fabric").setLevel(logging.WARNING)
     if verb == "doctor":
+        if words:
+            raise UsageError(f"doctor takes no words, such as {words[0]}")
         show.doctor()
         return
     from semcentres.settings import SCHEMAS
 
     if verb not in (*SCHEMAS, "compare"):
-        known = ", ".join("data check" if name == "check" else name for name in SCHEMAS)
-        raise UsageError(f"no verb {verb!r}; there are {known}, compare, doctor")
+        known = ["data check" if name == "check" else name for name in SCHEMAS]
+        known += ["compare", "doctor"]
+        near = get_close_matches(" ".join([verb, *words][: 1 + (verb == "data")]), known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise UsageError(f"no verb {verb!r}{hint}; there are {', '.join(known)}")
     if {"-h", "--help"} & set(words):
         # A comparison takes the words of train.
         from semcentres.keys import help_of

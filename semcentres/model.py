@@ -76,7 +76,7 @@ class Model:
         """
         place = locate(folder)
         if not (place / WEIGHTS).is_file():
-            raise InputError(f"{place} holds no {WEIGHTS}; train into it, or name another run_dir")
+            raise InputError(f"{place} holds no {WEIGHTS}; train into it, or name a run folder")
         tensors, metadata, _ = load_sealed(place / WEIGHTS)
         with refused_unless(place / WEIGHTS, "a model of semcentres"):
             about = json.loads(metadata["about"])

@@ -71,7 +71,9 @@ def unreadable(path: Path, error: Exception) -> InputError:
         reason = error.strerror
     elif not isinstance(error, OSError | ValueError | SyntaxError):
         reason = f"{type(error).__name__}: {reason}"
-    return InputError(f"{path} is not a readable image ({reason}); mend or remove it")
+    gone = isinstance(error, FileNotFoundError) and not path.is_symlink()
+    remedy = "name one that is there" if gone else "mend or remove it"
+    return InputError(f"{path} is not a readable image ({reason}); {remedy}")
 
 
 def check_file(path: Path) -> None:

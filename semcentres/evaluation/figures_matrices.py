@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
+from matplotlib.ticker import MaxNLocator
 
 from semcentres.evaluation.canvas import BLUE, name_axes, new_figure, save, write_cells
 
@@ -68,7 +69,8 @@ def draw_bank(centres: Float[np.ndarray, "K D"], names: Sequence[str], path: Pat
         write_cells(left, texts, np.abs(cosines) > 0.6)
     figure.colorbar(image, ax=left, shrink=0.8, label="cosine")
     right.hist(cosines[np.triu_indices(len(names), 1)], bins=40, color=BLUE)
-    right.set_xlim(-1, 1)
+    right.set(xlim=(-1, 1), xticks=[-1, -0.5, 0, 0.5, 1])
+    right.yaxis.set_major_locator(MaxNLocator(integer=True))
     right.set_xlabel("cosine of a pair")
     right.set_ylabel("pairs")
     right.spines[["top", "right"]].set_visible(False)

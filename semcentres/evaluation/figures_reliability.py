@@ -35,7 +35,7 @@ def _draw_bins(panel: Axes, found: Reliability) -> None:
     panel.plot([0, 1], [0, 1], color=GREY, linewidth=0.8, linestyle="--", label="perfect")
     at, accuracy = found.confidences[full], found.accuracies[full]
     panel.vlines(at, np.minimum(at, accuracy), np.maximum(at, accuracy), color=ORANGE)
-    panel.plot(at, accuracy, "o", color=BLUE, markersize=5, label="accuracy")
+    panel.plot(at, accuracy, "o", color=BLUE, markersize=5, label="accuracy", clip_on=False)
     panel.set_xlim(0, 1)
     panel.set_ylim(0, 1)
     panel.set_xlabel("confidence", fontsize=9)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
 
 from centre_builders.errors import InputError
@@ -39,12 +40,14 @@ def draw_trade_off(points: Sequence[Point], path: Path, *, asked: float | None =
         panel.set_xlabel("largest cosine of two centres (left: further apart)", fontsize=9)
         if asked is not None:
             panel.axvline(asked, color=GREY, linestyle=":", linewidth=1)
+            right = asked > np.mean(panel.get_xlim())  # the words are on the side with more room
             panel.annotate(
                 f"asked: {asked:g}",
                 (asked, 0.02),
                 xycoords=("data", "axes fraction"),
-                xytext=(4, 0),
+                xytext=(-4 if right else 4, 0),
                 textcoords="offset points",
+                ha="right" if right else "left",
                 fontsize=8,
                 color=GREY,
             )
