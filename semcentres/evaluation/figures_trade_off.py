@@ -76,7 +76,7 @@ def _draw_measure(panel: Axes, points: Sequence[Point], measure: str, colour: st
         if point.cap is None:
             look |= {"color": VERMILION, "linestyle": "", "label": "no cap"}
             panel.plot(point.largest_cosine, value, marker="s", **look)
-            panel.legend(frameon=False, fontsize=8, loc="center right")
+            panel.legend(fontsize=8, framealpha=1, edgecolor="none", loc="center right")
     if measure == "gram_error":
         panel.set_ylim(0, None)
     else:
