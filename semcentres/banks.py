@@ -59,10 +59,14 @@ def centres(config: CentresConfig) -> CentreBank | Audit:
         bank.save(Path(config.out))
     if config.report is not None:
         # Imported here: matplotlib would delay every verb.
+        from semcentres.evaluation import classification
         from semcentres.evaluation.report import draw_bank, draw_recorded
 
         report = Path(config.report)
-        draw_bank(bank.vectors, bank.names, report / "bank.png")
+        if len(bank.names) <= classification.MAX_MATRIX:
+            draw_bank(bank.vectors, bank.names, report / "bank.png")
+        else:
+            log.info("no bank.png: %s classes are too many for a matrix", len(bank.names))
         draw_recorded(bank.provenance["source"], report / "trade_off.png")
     return bank
 

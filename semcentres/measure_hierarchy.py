@@ -1,10 +1,13 @@
 """What is measured by a hierarchy of the classes, where the data has one."""
 
+import logging
+
 import numpy as np
 
 from centre_builders.taxonomy import Taxonomy, lcs_heights, similarity_of
 from semcentres.checkpoint import Results
 from semcentres.data.source import Source
+from semcentres.evaluation import classification
 from semcentres.evaluation.hierarchy import (
     class_precision_at,
     hierarchical_distance_at,
@@ -14,6 +17,8 @@ from semcentres.evaluation.hierarchy import (
 from semcentres.index import nearest_centres
 from semcentres.measure import Assessed
 from semcentres.model import Model
+
+log = logging.getLogger(__name__)
 
 RANKS = (1, 5)
 AHP_RANK = 250
@@ -27,6 +32,9 @@ def by_hierarchy(model: Model, shown: Assessed, source: Source) -> Results:
     common ancestor, which Bertinetto et al. call ILSVRC's.
     """
     if source.parents is None:
+        return {}
+    if len(model.bank.names) > classification.MAX_MATRIX:
+        log.info("no measures of the hierarchy: they compare all pairs of classes")
         return {}
     taxonomy, labels = Taxonomy.from_parents(source.parents), shown.labels
     rows = taxonomy.rows_of(model.bank.names)

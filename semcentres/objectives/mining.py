@@ -52,13 +52,13 @@ def hard_negatives(
     """
     assigned, certain = assign(memory, confidence=confidence, temperature=temperature)
     rows = memory.embeddings.cpu().numpy()
-    cosines = (memory.centres @ memory.centres.T).cpu().numpy()
-    apart = cosines < np.cos(np.radians(angle))
-    np.fill_diagonal(apart, val=False)
+    limit, centres = np.cos(np.radians(angle)), memory.centres.cpu().numpy()
     found = np.full((len(rows), num), -1)
     for centre in np.unique(assigned[certain]):
         anchors = np.flatnonzero(certain & (assigned == centre))
-        candidates = np.flatnonzero(certain & apart[centre][assigned])
+        apart = centres @ centres[centre] < limit
+        apart[centre] = False
+        candidates = np.flatnonzero(certain & apart[assigned])
         if len(candidates):
             near = Index.build(rows[candidates]).search(rows[anchors], num).ids
             found[anchors, : near.shape[1]] = candidates[near]

@@ -1,6 +1,7 @@
 """Tests that measuring thousands of classes makes no array of K x K numbers."""
 
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import torch
 
 import semcentres
 from semcentres import measure
+from semcentres.data.mnist_5k import mnist_5k
 from semcentres.evaluation.classification import classify
 from semcentres.measure import Embedded
 from semcentres.objectives.paws import smoothed_labels, soft_neighbours
@@ -40,14 +42,29 @@ def test_a_training_of_many_classes_is_assessed_without_matrices(
 ) -> None:
     caplog.set_level("INFO", "semcentres")
     monkeypatch.setattr("semcentres.evaluation.classification.MAX_MATRIX", 9)
+    digits = mnist_5k()
+    parents = dict.fromkeys(digits.class_names, "digit")
     run, results = semcentres.train(
         "data=mnist_5k", "centres=one_hot", "encoder.width=4", "trainer.steps=2",
         "trainer.labelled_batch=8", "trainer.unlabelled_batch=0", "trainer.device=cpu",
-        f"run_dir={tmp_path / 'run'}",
+        f"run_dir={tmp_path / 'run'}", source=replace(digits, parents=parents),
     )  # fmt: skip
-    assert "confusion" not in results
+    assert not {"confusion", "mistake_severity"} & results.keys()
+    assert "no measures of the hierarchy" in caplog.text
     card = (run.path / "README.md").read_text()
     for name in ("gram", "confusion"):
         assert not (run.report / f"{name}.png").exists()
         assert f"{name}.png" not in card
     assert "10 classes are too many for a matrix" in caplog.text
+
+
+def test_a_bank_of_many_classes_is_not_drawn(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("INFO", "semcentres")
+    for most, drawn in ((3, True), (2, False)):
+        monkeypatch.setattr("semcentres.evaluation.classification.MAX_MATRIX", most)
+        report = tmp_path / str(most)
+        semcentres.centres("centres=one_hot", "names=[a,b,c]", f"report={report}")
+        assert (report / "bank.png").exists() == drawn
+    assert "no bank.png: 3 classes" in caplog.text
