@@ -25,7 +25,7 @@ class Kind:
     Args:
         path: of the file.
         wanted: its pixels as a square [S S 3]; None where it must be refused.
-        reason: what the refusal must say.
+        reason: what the refusal must say, of those that must be refused.
         atol: how far pixels may be from `wanted`.
     """
 
@@ -175,18 +175,23 @@ def _large(folder: Path) -> list[Kind]:
 def _damaged(folder: Path) -> list[Kind]:
     """Return files that were images once."""
     image, kinds = Image.fromarray(picture()), []
-    for name in ("cut.jpg", "cut.png", "cut.webp", "cut.gif", "cut.tif", "cut.bmp"):
+    for name, reason in (
+        ("cut.jpg", "Truncated"), ("cut.png", "truncated"), ("cut.webp", "cut off"),
+        ("cut.gif", "truncated"), ("cut.tif", "truncated"), ("cut.bmp", "truncated"),
+    ):  # fmt: skip
         image.save(folder / name)
         whole = (folder / name).read_bytes()
         (folder / name).write_bytes(whole[: len(whole) // 2])
-        kinds.append(Kind(folder / name, None))
+        kinds.append(Kind(folder / name, None, reason))
     image.save(folder / "short.jpg")
     (folder / "short.jpg").write_bytes((folder / "short.jpg").read_bytes()[:-2])
     image.save(folder / "crc.png")
     data = bytearray((folder / "crc.png").read_bytes())
     data[data.index(b"IDAT") + 20] ^= 1
     (folder / "crc.png").write_bytes(data)
-    return [*kinds, Kind(folder / "short.jpg", None), Kind(folder / "crc.png", None)]
+    kinds.append(Kind(folder / "short.jpg", None, "truncated"))
+    kinds.append(Kind(folder / "crc.png", None, "broken data"))
+    return kinds
 
 
 def _refused(folder: Path) -> list[Kind]:
@@ -218,10 +223,10 @@ def _refused(folder: Path) -> list[Kind]:
     signature = b"\x89PNG\r\n\x1a\n"
     bad("bomb2500.png", "pixels", signature + chunk(b"IHDR", wide) + tail)
     nothing = struct.pack(">IIBBBBB", 0, 0, 8, 2, 0, 0, 0)
-    bad("nothing.png", "", signature + chunk(b"IHDR", nothing) + tail)
+    bad("nothing.png", KNOWN, signature + chunk(b"IHDR", nothing) + tail)
     text = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(20 << 20)))
-    bad("text_bomb.png", "", png(picture(), 2, text))
-    bad("bomb.gif", "", b"GIF89a\xff\xff\xff\xff\x00\x00\x00" + bytes(99))
+    bad("text_bomb.png", "data too large", png(picture(), 2, text))
+    bad("bomb.gif", KNOWN, b"GIF89a\xff\xff\xff\xff\x00\x00\x00" + bytes(99))
     file = io.BytesIO()
     Image.fromarray(picture()).save(file, "JPEG")
     jpeg = bytearray(file.getvalue())

@@ -67,6 +67,8 @@ def unreadable(path: Path, error: Exception) -> InputError:
     if "cannot identify" in reason:
         # Pillow's text repeats the path, some of it the memory address of the open file.
         reason = "no image of a known format"
+    elif "decoder object" in reason:  # all that is said of a WebP
+        reason = "cut off or damaged"
     elif isinstance(error, OSError) and error.strerror:
         reason = error.strerror
     elif not isinstance(error, OSError | ValueError | SyntaxError):

@@ -1,6 +1,9 @@
 """How the processes of an attempt find each other in a store that all attempts share."""
 
 import os
+import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch.distributed as dist
 
-from semcentres.messages import Messages, _follow, _lead
+from semcentres.messages import Messages, _follow, _lead, _starter
 
 
 @pytest.fixture
@@ -69,3 +72,21 @@ def test_nobody_waits_without_torchrun(
     monkeypatch.setattr("os.getppid", lambda: next(parents))
     with pytest.raises(RuntimeError, match="torchrun has gone"):
         wait()
+
+
+def test_a_rank_is_killed_if_it_lives_here(
+    lobby: Messages, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On another machine, or of another torchrun, its number is somebody else's."""
+    monkeypatch.setattr("os.getppid", os.getpid)  # so that a child is taken for a sibling
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        lobby.say("process/1", f"another-machine {os.getpid()} {child.pid}")
+        lobby.kill(1)
+        assert not lobby.said("frozen/1")
+        lobby.say("process/1", f"{_starter()} {child.pid}")
+        lobby.kill(1)
+        assert lobby.said("frozen/1")
+        assert child.wait(timeout=30) == -signal.SIGKILL
+    lobby.say("process/2", f"{_starter()} {child.pid}")
+    lobby.kill(2)
+    assert not lobby.said("frozen/2")

@@ -120,10 +120,10 @@ def test_only_a_living_process_of_the_same_parent_is_killed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A number may be another's by now, and a dead one's until its parent has asked for it."""
+    assert not _is_sibling(str(os.getpid()))
     monkeypatch.setattr("os.getppid", os.getpid)  # so that a child is taken for a sibling
     with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
         assert _is_sibling(str(child.pid))
-        assert not _is_sibling(str(os.getpid()))
         assert not _is_sibling("1")
         child.kill()
         wait_for(lambda: not alive(child.pid))

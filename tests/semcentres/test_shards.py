@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +28,9 @@ from semcentres.evaluation.knn import knn_predict
 from semcentres.evaluation.retrieval import retrieval_metrics
 from semcentres.index import Index
 from semcentres.indexes import describe_index
+from semcentres.neighbours import Neighbours
 from semcentres.on_disk import save_on_disk
+from semcentres.retrieving import measure, read_labelled
 from semcentres.shards import Shard, Shards
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
@@ -103,6 +106,27 @@ def test_shards_find_what_one_index_finds_to_the_bit(k: int) -> None:
     numbers = np.concatenate([numbers for numbers, _ in shards.blocks()])
     assert np.array_equal(numbers, np.arange(1000))
     assert all(np.array_equal(block, rows[numbers]) for numbers, block in shards.blocks())
+
+
+@pytest.mark.parametrize("num_ranks", [1, 3])
+def test_retrieval_holds_no_more_neighbours_than_it_may(
+    num_ranks: int, embeddings: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of all processes, which the first one holds."""
+    found = read_labelled(open_parts(embeddings))
+    index = Index.build(np.concatenate([found.rows(part) for part in range(len(PARTS) - 1)]))
+    wanted, sizes, search = measure(found, index), [], Index.search_blocks
+
+    def noted(self: Index, *args: Any, **how: Any) -> Iterator[tuple[slice, Neighbours]]:  # noqa: ANN401
+        for at, near in search(self, *args, **how):
+            sizes.append(near.ids.shape)
+            yield at, near
+
+    monkeypatch.setattr(Index, "search_blocks", noted)
+    monkeypatch.setattr("semcentres.retrieving.MOST_NEIGHBOURS", 3000)
+    assert measure(found, index, num_ranks) == wanted
+    num, k = max(sizes)
+    assert num == 3000 // (k * num_ranks)
 
 
 def test_two_processes_find_the_same_and_send_no_more_for_more_rows(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier, Lock, Thread
 from typing import Any
@@ -44,6 +45,14 @@ def test_every_kind_is_right_or_told_once_in_bounded_memory(
     assert found["measured"]["kinds"] >= 40
     assert found["measured"]["faults"] == []
     assert found["passed"], found
+
+
+def test_every_bad_kind_is_told_with_its_reason(kinds: list[Kind]) -> None:
+    bad = [kind for kind in kinds if kind.wanted is None]
+    assert all(kind.reason for kind in bad)
+    assert faults_of(bad) == []
+    wrong = [replace(kind, reason="another") for kind in bad]
+    assert len(faults_of(wrong)) == len(bad)
 
 
 def test_naive_way_is_caught(kinds: list[Kind]) -> None:

@@ -1,6 +1,7 @@
 """Every objective's terms and gradients are finite for any finite embedding and any subset."""
 
 from functools import cache
+from itertools import product
 
 import pytest
 import torch
@@ -25,6 +26,21 @@ ROWS = {
 }
 # Labelled and unlabelled images.
 SUBSETS = [(3, 4), (3, 0), (0, 4), (1, 0), (0, 1), (0, 0)]
+LENGTHS = [1.0, 0.3, 1e-20]  # of embeddings: encoders with a Lipschitz constant give below 1
+# Terms of one of the two alone: 0 where there is none of it.
+OF_LABELLED = {
+    **dict.fromkeys(("centre_softmax", "cosine", "cross_entropy", "devise"), ["loss"]),
+    **dict.fromkeys(("dot_regression", "suncet", "supcon"), ["loss"]),
+    **dict.fromkeys(("adversarial", "cluster_energy", "fixmatch"), ["labelled"]),
+    "simclr_suncet": ["suncet.loss"],
+    "sum": ["a.labelled"],
+}
+OF_UNLABELLED = {
+    **dict.fromkeys(("adversarial", "cluster_energy"), ["unlabelled", "balance"]),
+    "fixmatch": ["unlabelled"],
+    "paws": ["loss", "consistency", "balance"],
+    "sum": ["a.unlabelled", "a.balance"],
+}
 
 
 @cache
@@ -52,16 +68,16 @@ def memory() -> Memory:
 
 
 def losses(
-    name: str, raw: torch.Tensor, num_labelled: int
+    name: str, raw: torch.Tensor, num_labelled: int, *, length: float = 1.0, classes: int = K
 ) -> tuple[dict[str, torch.Tensor], torch.Tensor]:
     """Return the terms of raw embeddings [V B D], the labelled ones first, and their gradient."""
     raw = raw.clone().requires_grad_()
-    unit = F.normalize(raw, dim=-1)
-    labelled, unlabelled = unit[:, :num_labelled], unit[:, num_labelled:]
+    embeddings = length * F.normalize(raw, dim=-1)
+    labelled, unlabelled = embeddings[:, :num_labelled], embeddings[:, num_labelled:]
     num_unlabelled = unlabelled.shape[1]
     batch = EmbeddedBatch(
         labelled=tuple(labelled),
-        labels=torch.arange(num_labelled) % K,
+        labels=torch.arange(num_labelled) % classes,
         unlabelled=tuple(unlabelled),
         centres=torch.eye(K, D),
         progress=0.4,
@@ -89,17 +105,30 @@ def test_terms_and_gradients_are_finite(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", options("objective"))
-def test_empty_subsets_are_finite_and_connected(name: str) -> None:
+def test_subsets_are_finite_and_connected_and_empty_ones_cost_nothing(name: str) -> None:
+    """For embeddings of any length, and labels of many classes and of one."""
     draw = torch.Generator().manual_seed(3)
-    for num_labelled, num_unlabelled in SUBSETS:
+    for (num_labelled, num_unlabelled), length, classes in product(SUBSETS, LENGTHS, (K, 1)):
         raw = torch.randn(2, num_labelled + num_unlabelled, D, generator=draw)
+        at = (num_labelled, num_unlabelled, length, classes)
         if name == "paws" and not num_labelled:
             with pytest.raises(InputError, match=r"set trainer\.labelled_batch"):
                 losses(name, raw, num_labelled)
             continue
-        terms, gradient = losses(name, raw, num_labelled)
-        spoilt = [term for term, value in terms.items() if not value.isfinite()]
-        assert not spoilt, (num_labelled, num_unlabelled)
-        assert gradient.isfinite().all(), (num_labelled, num_unlabelled)
-        if not num_labelled + num_unlabelled:
-            assert terms["loss"] == 0
+        terms, gradient = losses(name, raw, num_labelled, length=length, classes=classes)
+        assert not [term for term, value in terms.items() if not value.isfinite()], at
+        assert gradient.isfinite().all(), at
+        empty = [] if num_labelled else OF_LABELLED.get(name, [])
+        empty = empty if num_unlabelled else [*empty, *OF_UNLABELLED.get(name, [])]
+        empty = empty if num_labelled + num_unlabelled else [*empty, "loss"]
+        assert not [term for term in empty if terms[term] != 0], at
+
+
+@pytest.mark.parametrize("name", ["suncet", "supcon"])
+def test_images_without_another_of_their_class_cost_nothing(name: str) -> None:
+    """In one view, so that not even their own is there."""
+    raw = torch.randn(1, 3, D, generator=torch.Generator().manual_seed(4))
+    for length in LENGTHS:
+        terms, gradient = losses(name, raw, 3, length=length)
+        assert terms["loss"] == 0
+        assert gradient.eq(0).all()
