@@ -20,7 +20,7 @@ from semcentres.compose import config_folder
 IN_PYTHON = "semcentres.data.dataset.only_in_python"
 
 
-def build(component: Mapping[str, Any], group: str = "*", **more: Any) -> Any:  # noqa: ANN401
+def build(component: Any, group: str = "*", **more: Any) -> Any:  # noqa: ANN401
     """Return the object that a component names, built with its keywords and `more`.
 
     Args:
