@@ -50,8 +50,9 @@ def show(outcome: tuple[RunFolder, Mapping[str, Any]]) -> None:
 def _basis(certified: Mapping[str, Any]) -> str:
     if certified["by"] == "smoothing":
         return (
-            f"sigma {certified['sigma']:g}, {certified['samples']:,} samples, alpha"
-            f" {certified['alpha']:g}, abstained on {100 * certified['abstained']:.0f}%"
+            f"sigma {certified['sigma']:g}, {certified['samples']:,} samples after"
+            f" {certified['first']:,} that choose the class, alpha {certified['alpha']:g},"
+            f" abstained on {100 * certified['abstained']:.0f}%"
         )
     constant = certified["lipschitz_constant"]
     return NONE_KNOWN if constant is None else f"Lipschitz constant {constant:.3g}"

@@ -37,7 +37,7 @@ class Smoothing:
 
     Args:
         sigma: standard deviation of the noise, in the units of the inputs, above 0.
-        first: n0, noisy images that choose the class.
+        first: n0, noisy images that choose the class; the verb always takes 100, as the paper does.
         samples: n, further ones that its probability is estimated on. They cap the radius: with
             1,000 it is below 2.5 sigma.
         alpha: probability that an image's certificate is wrong, in (0, 1).

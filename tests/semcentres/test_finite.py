@@ -6,6 +6,7 @@ from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from traceback import extract_stack
+from typing import Any
 
 import pytest
 import torch
@@ -16,8 +17,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torture_figures.tiny_run import make_trainer
 
+from centre_builders.errors import NumericError
 from semcentres.checkpoint import RunFolder
 from semcentres.finite import FiniteGuard, likely_cause, not_finite
+from semcentres.trainer import Trainer
 
 
 class Loop:
@@ -108,6 +111,64 @@ def test_names_of_what_is_not_finite() -> None:
     nan, one = torch.tensor([1.0, math.nan]), torch.ones(2)
     state = {"a": [one, {"b": nan}], "c": torch.ones(1, dtype=torch.int64), "d": "nan", "e": nan}
     assert list(not_finite(state)) == ["a.1.b", "e"]
+
+
+def name_images(trainer: Trainer) -> None:
+    names = tuple(f"{row}.png" for row in range(len(trainer.task.images)))
+    trainer.task = replace(trainer.task, images=replace(trainer.task.images, ids=names))
+    trainer.batches = replace(trainer.batches, task=trainer.task)
+
+
+def is_black(images: Tensor) -> Tensor:
+    return images.flatten(1).eq(0).all(dim=1)
+
+
+def spoil_black(encoder: nn.Module, inputs: tuple[Tensor], output: Tensor) -> Tensor:
+    return output.masked_fill(is_black(inputs[0])[:, None], math.nan)
+
+
+def test_images_without_finite_embeddings_are_named() -> None:
+    """The first five; where steps were skipped, those of the first of them."""
+    trainer = make_trainer(steps=1, every=1)
+    trainer.task.images.images[[3, 8, 21, 30, 44, 59]] = 0
+    trainer.teacher.module.register_forward_hook(spoil_black)
+    with pytest.raises(NumericError, match="^embeddings of images 3, 8, 21, 30, 44 by"):
+        trainer.remember()
+    name_images(trainer)
+    told = "^embeddings of images 3.png, 8.png, 21.png, 30.png, 44.png by the averaged encoder"
+    with pytest.raises(NumericError, match=told):
+        trainer.remember()
+    trainer.guard.counts = torch.tensor([4, 0, 3, 2])  # skipped, in a row, longest row, its first
+    batch = ", ".join(f"{row}.png" for row in trainer.task.labelled.at(2)[:5].tolist())
+    told = f"^3 steps in a row, from step 2 on.* in the batch of images {batch}, "
+    with pytest.raises(NumericError, match=told):
+        trainer.remember()
+
+
+def test_run_that_stops_names_the_images_that_are_to_blame(tmp_path: Path) -> None:
+    """Those of the first skipped step, of which each step from then on has some."""
+    trainer = make_trainer(steps=20, every=100)
+    odd = torch.arange(1, 20, 2)
+    trainer.task.images.images[odd] = 0
+    name_images(trainer)
+    go_on, plain_view, at = trainer.step, trainer.task.views[0], [0]
+
+    def step(number: int) -> dict[str, Tensor]:
+        at[0] = number
+        return go_on(number)
+
+    def view(images: Tensor, *more: Any) -> Tensor:  # noqa: ANN401
+        black = is_black(images)[:, None, None, None] & (at[0] >= 3)
+        return plain_view(images, *more).masked_fill(black, math.inf)
+
+    trainer.step = step  # type: ignore[method-assign]
+    trainer.task.views[0] = view  # type: ignore[index]
+    wrong = [row for row in trainer.task.labelled.at(3).tolist() if row % 2]
+    assert 0 < len(wrong) < 6
+    named = ", ".join(f"{row}.png" for row in wrong)
+    told = f"^5 steps in a row, from step 3 on, .*: images {named} in their views"
+    with pytest.raises(NumericError, match=told):
+        trainer.fit(RunFolder(tmp_path), about={})
 
 
 WAITS = (

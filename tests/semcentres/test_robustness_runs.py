@@ -225,11 +225,12 @@ def test_verb_brackets_the_truth(run_dir: Path, capsys: pytest.CaptureFixture[st
     assert "pixel values in [0, 1]" in " ".join(out.split())
 
 
-def test_verb_smooths(run_dir: Path) -> None:
+def test_verb_smooths(run_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["num_images=10", "linf=[]", "l2=[0.05,0.2]", "steps=2", "samples=60", "sigma=0.1"]
     assert main(["robustness", f"run_dir={run_dir}", "certify=smoothing", *words]) == 0
     found = json.loads((run_dir / "report" / "robustness.json").read_text())["certified"]
     assert (found["sigma"], found["samples"], found["first"]) == (0.1, 60, 100)
+    assert "60 samples after 100 that choose the class" in " ".join(capsys.readouterr().out.split())
     assert found["smoothed_accuracy"] >= accuracies(found["l2"])[0] > 0.2
     # All of 60 votes certify 0.1 Phi^-1(0.001^(1/60)) = 0.123 and no more.
     assert accuracies(found["l2"])[1] == 0
