@@ -104,6 +104,12 @@ def test_files_are_decoded_once_by_the_threads_of_a_machine() -> None:
     one, eight = (plan(replace(LOAD, ranks=ranks, machines=2), KNOWN) for ranks in (2, 16))
     name = "decoding before the first step, seconds"
     assert one[name] == 1000 * KNOWN["resnet50"]["decode"] == pytest.approx(8 * eight[name])
+    # A byte a colour of each pixel, on every machine; once more through the encoder at the end.
+    name = "decoded images, bytes of disk a machine"
+    assert one[name] == eight[name] == 1000 * 3 * 224 * 224
+    name = "embedding to assess after the last step, seconds"
+    assert one[name] == pytest.approx(1000 * KNOWN["resnet50"]["forward"] / 2)
+    assert eight[name] == pytest.approx(one[name] / 8)
     # Of a file its path is known, many times; of an image in memory its pixels.
     listed = memory_bytes(LOAD, KNOWN)["images"]
     assert 1000 * 200 < listed < memory_bytes(replace(LOAD, mapped=False), KNOWN)["images"]

@@ -18,7 +18,7 @@ PERFORMANCE.md), save that gloo as PyTorch calls it sums all where a share of th
 ("scatter"), which NCCL does with half the bytes. A call takes a turn more for each process.
 
 Image files are decoded once, before the first step, by the threads of one process a machine, and
-mapped from a file then; when the last step is done, the first process embeds them alone.
+mapped from a file then; when the last step is done, all processes embed them to be assessed.
 
 Nothing overlaps in the model. Where it errs, and to which side, the checks say (scale/runs.py).
 """
