@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from centre_builders.sphere import BLOCK
+from centre_builders.sphere import BLOCK, largest_cosine
 
 MAX_STARTS = 2_000
 WORK = 4_000_000  # pairs of start and centre, so that a very large bank has fewer starts
 MANY = 30_000  # centres; above, pairs are looked for from a sample
 ITERATIONS = 500
 SAME = 1 - 1e-6
+ROUNDING = 1e-4  # of a cosine in float32
 LOWEST, HIGHEST = 1e-4, 8.0
 
 
@@ -91,6 +92,9 @@ def coinciding(unit: Float[np.ndarray, "K d"]) -> tuple[int, int] | None:
     For more than 30,000 rows, only rows that are equal up to rounding are found.
     """
     if len(unit) <= MANY:
+        # A quick look first, for every bank that is read is asked.
+        if largest_cosine(unit.astype(np.float32, copy=False)) < SAME - ROUNDING:
+            return None
         nearest = nearest_pairs(unit.astype(np.float64), 1)
         return nearest[0][:2] if nearest and nearest[0][2] > SAME else None
     # Equal rows have equal projections, so they stand side by side when sorted by them.

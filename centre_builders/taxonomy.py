@@ -10,11 +10,11 @@ then one virtual root stands above them.
 
 In a tree every path is the only one, and the lcs is the lowest common ancestor.
 
-Dimensions: M nodes, K classes.
+Dimensions: M nodes, K classes, n of them.
 """
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cached_property
@@ -29,6 +29,8 @@ from centre_builders.vocabulary import fold
 
 # Child to parent, or to parents.
 Parents = Mapping[str, str | Sequence[str]]
+# Classes to something of each of them and all K.
+Rows = Callable[[Int64[np.ndarray, " n"]], Int64[np.ndarray, "n K"]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -137,9 +139,19 @@ def lcs_heights(taxonomy: Taxonomy, rows: Int64[np.ndarray, " K"]) -> Int64[np.n
 
     For a class that is not a leaf this takes the class for a leaf of its own below its node.
     """
-    _, heights = _of_lcs(taxonomy, rows)
-    np.fill_diagonal(heights, 0)
-    return heights
+    return lcs_heights_of(taxonomy, rows)(np.arange(len(rows)))
+
+
+def lcs_heights_of(taxonomy: Taxonomy, rows: Int64[np.ndarray, " K"]) -> Rows:
+    """Return a function to the rows of `lcs_heights` of some classes; no matrix is made."""
+    lcs, heights = _lcs_of(taxonomy, rows), taxonomy.heights
+
+    def rows_of(classes: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, "n K"]:
+        found = heights[lcs(classes)]
+        found[np.arange(len(classes)), classes] = 0
+        return found
+
+    return rows_of
 
 
 def lcs_height_similarity(
@@ -161,9 +173,9 @@ def lcs_height_similarity(
 
 
 def similarity_of(
-    heights: Int64[np.ndarray, "K K"], taxonomy: Taxonomy
-) -> Float[np.ndarray, "K K"]:
-    """Return `lcs_height_similarity` of heights that are known."""
+    heights: Int64[np.ndarray, "n K"], taxonomy: Taxonomy
+) -> Float[np.ndarray, "n K"]:
+    """Return rows of `lcs_height_similarity` whose heights are known."""
     return np.asarray(1 - heights / max(int(taxonomy.heights[0]), 1))
 
 
@@ -179,7 +191,7 @@ def wu_palmer_similarity(
     Returns:
         Values in (0, 1].
     """
-    depths, _ = _of_lcs(taxonomy, rows)
+    depths = taxonomy.depths[_lcs_of(taxonomy, rows)(np.arange(len(rows)))]
     own = taxonomy.depths[rows]
     return np.asarray(2 * depths / (own[:, None] + own))
 
@@ -191,21 +203,31 @@ def near(name: str, known: Sequence[str]) -> str:
     return f" (near: {', '.join(folded[key] for key in found)})" if found else ""
 
 
-def _of_lcs(
-    taxonomy: Taxonomy, rows: Int64[np.ndarray, " K"]
-) -> tuple[Int64[np.ndarray, "K K"], Int64[np.ndarray, "K K"]]:
-    """Return depth and height of each pair's lcs; one assignment a node, no loop of pairs."""
-    classes_below: dict[int, list[int]] = defaultdict(list)
-    for place, row in enumerate(rows.tolist()):
-        for node in taxonomy.above(row):
-            classes_below[node].append(place)
+def _lcs_of(taxonomy: Taxonomy, rows: Int64[np.ndarray, " K"]) -> Rows:
+    """Return a function from classes to the nodes that are lcs of each of them and all K.
+
+    Of equally deep and equally high ones it is any. A row takes one assignment a node above its
+    class, no loop of pairs.
+    """
     depth, height = taxonomy.depths.tolist(), taxonomy.heights.tolist()
-    depths, heights = (np.zeros((len(rows), len(rows)), dtype=np.int64) for _ in range(2))
-    # What is written last stays: the deepest node, of equally deep ones the lowest.
-    for node in sorted(classes_below, key=lambda node: (depth[node], -height[node])):
-        block = np.ix_(classes_below[node], classes_below[node])
-        depths[block], heights[block] = depth[node], height[node]
-    return depths, heights
+    below: dict[int, list[int]] = defaultdict(list)
+    above: list[list[int]] = []
+    for place, row in enumerate(rows.tolist()):
+        # What is written last stays: the deepest node, of equally deep ones the lowest.
+        order = sorted(taxonomy.above(row), key=lambda node: (depth[node], -height[node]))
+        above.append(order)
+        for node in order:
+            below[node].append(place)
+    classes_below = {node: np.array(places) for node, places in below.items()}
+
+    def rows_of(classes: Int64[np.ndarray, " n"]) -> Int64[np.ndarray, "n K"]:
+        found = np.zeros((len(classes), len(rows)), dtype=np.int64)
+        for line, place in zip(found, classes.tolist(), strict=True):
+            for node in above[place]:
+                line[classes_below[node]] = node
+        return found
+
+    return rows_of
 
 
 def _parents_first(above: Mapping[str, Sequence[str]], spelt: Mapping[str, str]) -> list[str]:

@@ -1,13 +1,11 @@
 """What is measured by a hierarchy of the classes, where the data has one."""
 
-import logging
-
 import numpy as np
+from jaxtyping import Float, Int64
 
-from centre_builders.taxonomy import Taxonomy, lcs_heights, similarity_of
+from centre_builders.taxonomy import Taxonomy, lcs_heights_of, similarity_of
 from semcentres.checkpoint import Results
 from semcentres.data.source import Source
-from semcentres.evaluation import classification
 from semcentres.evaluation.hierarchy import (
     class_precision_at,
     hierarchical_distance_at,
@@ -17,8 +15,6 @@ from semcentres.evaluation.hierarchy import (
 from semcentres.index import nearest_centres
 from semcentres.measure import Assessed
 from semcentres.model import Model
-
-log = logging.getLogger(__name__)
 
 RANKS = (1, 5)
 AHP_RANK = 250
@@ -33,13 +29,13 @@ def by_hierarchy(model: Model, shown: Assessed, source: Source) -> Results:
     """
     if source.parents is None:
         return {}
-    if len(model.bank.names) > classification.MAX_MATRIX:
-        log.info("no measures of the hierarchy: they compare all pairs of classes")
-        return {}
     taxonomy, labels = Taxonomy.from_parents(source.parents), shown.labels
     rows = taxonomy.rows_of(model.bank.names)
-    distances = lcs_heights(taxonomy, rows)
-    similarity = similarity_of(distances, taxonomy)
+    distances = lcs_heights_of(taxonomy, rows)
+
+    def similarity(classes: Int64[np.ndarray, " n"]) -> Float[np.ndarray, "n _K"]:
+        return similarity_of(distances(classes), taxonomy)
+
     num = min(max(RANKS), len(rows))
     ranked = nearest_centres(shown.embeddings, model.bank.vectors, num).ids
     results: Results = {}

@@ -41,6 +41,7 @@ from semcentres.softmin import assignment, log_normaliser, scale_of, softmin
 # Number of the view and rows of the images, to their unit embeddings.
 Encode = Callable[[int, Int64[Tensor, " n"]], Float32[Tensor, "n D"]]
 
+MAX_HELD = 2**22  # numbers of a block of images' scores
 ROUNDING = 1e-4  # of a sum of products, by which a lead must be larger still
 
 
@@ -109,7 +110,10 @@ def score_views(
         passes[rows] += 1
         left = views - view - 1
         if left:
-            rows = rows[~certain(total[rows], None if mixed else centres, left)]
+            known = None if mixed else centres
+            # A few images at a time, for they are compared with all centres.
+            parts = rows.split(max(1, MAX_HELD // len(centres)))
+            rows = torch.cat([part[~certain(total[part], known, left)] for part in parts])
         if not left or not len(rows):
             break
     if mixed:
@@ -149,8 +153,14 @@ def _of_rows(mean: Tensor, centres: Tensor, temperature: float, passes: Tensor) 
 
 
 def _of_probabilities(total: Tensor, energies: Tensor, passes: Tensor) -> Scores:
-    likely, rows = (total / passes[:, None]).sort(dim=1, descending=True, stable=True)
-    return _scores(rows[:, :2], likely[:, :2], energies / passes, passes)
+    found = []
+    for part, num in zip(
+        *(x.split(max(1, MAX_HELD // total.shape[1])) for x in (total, passes)), strict=True
+    ):
+        likely, rows = (part / num[:, None]).sort(dim=1, descending=True, stable=True)
+        found.append((rows[:, :2].clone(), likely[:, :2].clone()))
+    rows, likely = (torch.cat(parts) for parts in zip(*found, strict=True))
+    return _scores(rows, likely, energies / passes, passes)
 
 
 def _scores(rows: Tensor, likely: Tensor, energies: Tensor, passes: Tensor) -> Scores:

@@ -109,12 +109,13 @@ def _labelled(
     base: Path, split: Path, classes: list[str], ignored: Counter[str]
 ) -> list[ImageFile]:
     places = _class_folders(split)
-    strange = [place for place in places if place.name not in classes]
+    number_of = {name: number for number, name in enumerate(classes)}
+    strange = [place for place in places if place.name not in number_of]
     if strange:
         raise InputError(
             f"{strange[0]} is a class that is not trained; move it below train/, or remove it"
         )
-    return [file for p in places for file in _files(base, p, classes.index(p.name), ignored)]
+    return [file for p in places for file in _files(base, p, number_of[p.name], ignored)]
 
 
 def _files(base: Path, place: Path, label: int, ignored: Counter[str]) -> list[ImageFile]:

@@ -56,12 +56,13 @@ def manifest(
     classes = sorted(
         {label for _, label, split in rows.values() if label and split in ("train", "")}
     )
+    number_of = {label: number for number, label in enumerate(classes)} | {"": UNLABELLED}
     files: dict[str, list[ImageFile]] = {split: [] for split in SPLITS}
     for place, (path, label, split) in rows.items():
-        if label and label not in classes:
+        if label not in number_of:
             raise InputError(f"{place}: no training image has the label {label!r}; add one")
-        number = classes.index(label) if label else UNLABELLED
-        files[split or "train"].append(ImageFile(table.parent / path, path, number))
+        listed = ImageFile(table.parent / path, path, number_of[label])
+        files[split or "train"].append(listed)
     train, test = files["train"], files["test"]
     if not any(split for *_, split in rows.values()):
         unlabelled = [file for file in train if file.label == UNLABELLED]

@@ -55,7 +55,11 @@ def split_labels(
         )
     held, rest = order[:validation], order[validation:]
     held = torch.cat([held, torch.arange(num, len(labels))])
-    rows = [rest[labels[rest] == k][:labels_per_class] for k in range(len(source.class_names))]
+    # Sorted once, for a look at all labels for each of thousands of classes takes minutes.
+    known = rest[labels[rest] >= 0]
+    counts = labels[known].bincount(minlength=len(source.class_names)).tolist()
+    by_class = known[labels[known].argsort(stable=True)].split(counts)
+    rows = [found[:labels_per_class] for found in by_class]
     wanted = labels_per_class or 1
     for name, found in zip(source.class_names, rows, strict=True):
         if len(found) < wanted:

@@ -8,12 +8,14 @@ their values cannot be compared:
     of classes    Bertinetto et al. 2020 (arXiv:1912.09393): a classifier ranks the
                   classes, one ratio of sums over all images.
 
-Both take a similarity of classes from the same matrix.
+Both take similarities of classes by rows: from classes to their values with all K, such as
+`matrix.__getitem__`, or for so many classes that no matrix is to be made
+`centre_builders.taxonomy.lcs_heights_of`. They are asked for a few rows at a time.
 
-Dimensions: N images, B queries of a block, K classes, k ranks.
+Dimensions: N images, B queries of a block, K classes, n of them, k ranks.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +26,10 @@ from centre_builders.errors import InputError
 
 RANKS = (1, 5, 10)
 AHP_RANK = 250
+BLOCK = 128  # classes whose rows are held at once
+
+Distances = Callable[[Int64[np.ndarray, " n"]], Float[np.ndarray, "n K"] | Int[np.ndarray, "n K"]]
+Similarities = Callable[[Int64[np.ndarray, " n"]], Float[np.ndarray, "n K"]]
 
 
 @dataclass(frozen=True)
@@ -42,7 +48,7 @@ class HierarchicalRetrieval:
 
 
 def mistake_severity(
-    distances: Float[np.ndarray, "K K"] | Int[np.ndarray, "K K"],
+    distances: Distances,
     predicted: Int[np.ndarray, " N"],
     labels: Int[np.ndarray, " N"],
 ) -> float | None:
@@ -55,11 +61,13 @@ def mistake_severity(
         In the distances' unit; None where nothing is wrong.
     """
     wrong = predicted != labels
-    return float(distances[predicted[wrong], labels[wrong]].mean()) if wrong.any() else None
+    if not wrong.any():
+        return None
+    return float(_pairs(distances, labels[wrong], predicted[wrong, None]).mean())
 
 
 def hierarchical_distance_at(
-    distances: Float[np.ndarray, "K K"] | Int[np.ndarray, "K K"],
+    distances: Distances,
     ranked: Int[np.ndarray, "N k"],
     labels: Int[np.ndarray, " N"],
     *,
@@ -71,7 +79,7 @@ def hierarchical_distance_at(
     with a distance of 0.
 
     Args:
-        distances: of classes.
+        distances: of classes, by rows.
         ranked: classes, the likeliest first; at least max(ranks) of them.
         labels: true classes.
         ranks: the k.
@@ -80,12 +88,12 @@ def hierarchical_distance_at(
         InputError: there are fewer classes than ranks.
     """
     _check_ranks(ranks, ranked.shape[1], "classes an image")
-    found = distances[labels[:, None], ranked]
+    found = _pairs(distances, labels, ranked)
     return {rank: float(found[:, :rank].mean()) for rank in ranks}
 
 
 def class_precision_at(
-    similarity: Float[np.ndarray, "K K"],
+    similarity: Similarities,
     ranked: Int[np.ndarray, "N k"],
     labels: Int[np.ndarray, " N"],
     *,
@@ -100,7 +108,7 @@ def class_precision_at(
     a sum over the K classes; where classes are even, its value is this one times B / K.
 
     Args:
-        similarity: of classes, in [0, 1].
+        similarity: of classes, by rows, in [0, 1].
         ranked: classes, the likeliest first, each once; at least max(ranks) of them.
         labels: true classes.
         ranks: the k.
@@ -109,15 +117,16 @@ def class_precision_at(
         InputError: there are fewer classes than ranks.
     """
     _check_ranks(ranks, ranked.shape[1], "classes an image")
-    best = -np.sort(-similarity, axis=1)[labels]
-    found = similarity[labels[:, None], ranked]
+    found, best = _pairs(similarity, labels, ranked), np.empty((len(labels), max(ranks)))
+    for rows, place, block in _blocks(similarity, labels):
+        best[rows] = -np.sort(-block, axis=1)[place, : max(ranks)]
     return {k: float(found[:, :k].sum() / best[:, :k].sum()) for k in ranks}
 
 
 def image_precision(
     blocks: Iterable[tuple[slice, Int64[np.ndarray, "_B _k"]]],
     labels: Int[np.ndarray, " N"],
-    similarity: Float[np.ndarray, "K K"],
+    similarity: Similarities,
     *,
     ranks: Sequence[int] = RANKS,
     ahp_rank: int = AHP_RANK,
@@ -138,7 +147,7 @@ def image_precision(
             query itself left out; at least as many columns as the largest rank. Every query comes
             once; only one block is held at a time.
         labels: class of each image.
-        similarity: of classes, in [0, 1].
+        similarity: of classes, by rows, in [0, 1].
         ranks: the k of HP@k.
         ahp_rank: K', from 2.
 
@@ -147,15 +156,15 @@ def image_precision(
     """
     most = max(*ranks, ahp_rank)
     _check_ranks((most,), len(labels) - 1, "other images")
-    best = _best_sums(labels, similarity, most)
+    best, row = _best_sums(labels, similarity, most)
     found = np.full((len(labels), len(ranks) + 1), np.nan)
     for rows, ids in blocks:
         _check_ranks((most,), ids.shape[1], "neighbours a query")
         if not np.isnan(found[rows]).all():
             raise InputError(f"queries {rows.start} to {rows.stop} come twice; give each once")
-        own = labels[rows]
-        sums = np.cumsum(similarity[own[:, None], labels[ids[:, :most]]], axis=1)
-        precision = np.divide(sums, best[own], out=np.ones_like(sums), where=best[own] > 0)
+        sums = np.cumsum(_pairs(similarity, labels[rows], labels[ids[:, :most]]), axis=1)
+        most_of = best[row[rows]]
+        precision = np.divide(sums, most_of, out=np.ones_like(sums), where=most_of > 0)
         area = trapezoid(precision[:, :ahp_rank], axis=1) / ahp_rank
         found[rows] = np.column_stack([precision[:, [k - 1 for k in ranks]], area])
     missing = np.flatnonzero(np.isnan(found[:, 0]))
@@ -166,18 +175,46 @@ def image_precision(
 
 
 def _best_sums(
-    labels: Int[np.ndarray, " N"], similarity: Float[np.ndarray, "K K"], most: int
-) -> Float64[np.ndarray, "K most"]:
-    """Return for a query of each class the sums of its best ranking, from the counts of classes."""
-    counts = np.bincount(labels, minlength=len(similarity))
-    best = np.zeros((len(similarity), most))
-    for label in np.flatnonzero(counts):
-        others = counts.copy()
-        others[label] -= 1
-        order = np.argsort(-similarity[label], kind="stable")
-        values = np.repeat(similarity[label][order], np.minimum(others[order], most))
-        best[label] = np.cumsum(values[:most])
-    return best
+    labels: Int[np.ndarray, " N"], similarity: Similarities, most: int
+) -> tuple[Float64[np.ndarray, "n most"], Int64[np.ndarray, " N"]]:
+    """Return for a query of each class that is there the sums of its best ranking, and its row.
+
+    They follow from the counts of the classes.
+    """
+    classes, row, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    best = np.zeros((len(classes), most))
+    for start in range(0, len(classes), BLOCK):
+        block = similarity(classes[start : start + BLOCK])[:, classes]
+        for label, values in enumerate(block, start):
+            others = counts.copy()
+            others[label] -= 1
+            order = np.argsort(-values, kind="stable")
+            best[label] = np.cumsum(
+                np.repeat(values[order], np.minimum(others[order], most))[:most]
+            )
+    return best, row
+
+
+def _pairs(
+    of: Distances, classes: Int[np.ndarray, " N"], others: Int[np.ndarray, "N k"]
+) -> Float[np.ndarray, "N k"] | Int[np.ndarray, "N k"]:
+    """Return the value of each class with the others beside it."""
+    found = np.empty(others.shape)
+    for rows, place, block in _blocks(of, classes):
+        found[rows] = block[place[:, None], others[rows]]
+    return found
+
+
+def _blocks(
+    of: Distances, classes: Int[np.ndarray, " N"]
+) -> Iterator[tuple[Int64[np.ndarray, " r"], Int64[np.ndarray, " r"], np.ndarray]]:
+    """Yield rows of `classes`, and the row of each one's values in a block of n x K of them."""
+    unique, place = np.unique(classes, return_inverse=True)
+    order = np.argsort(place, kind="stable")
+    for start in range(0, len(unique), BLOCK):
+        ends = np.searchsorted(place[order], (start, start + BLOCK))
+        rows = order[slice(*ends)]
+        yield rows, place[rows] - start, of(unique[start : start + BLOCK])
 
 
 def _check_ranks(ranks: Sequence[int], there: int, what: str) -> None:

@@ -79,6 +79,18 @@ def test_early_stop_changes_no_class(average: str, noise: float) -> None:
         assert found.passes.mean() < V
 
 
+@pytest.mark.parametrize("average", list(Average))
+def test_blocks_of_images_change_nothing(average: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    encode, asked = counting(seen(0.6))
+    whole = score_views(encode, N, CENTRES, temperature=T, views=V, average=average)
+    monkeypatch.setattr("semcentres.multi_view.MAX_HELD", 3 * K)
+    encode, again = counting(seen(0.6))
+    found = score_views(encode, N, CENTRES, temperature=T, views=V, average=average)
+    assert again == asked
+    for name in ("rows", "confidences", "energies", "passes"):
+        assert getattr(found, name).tolist() == getattr(whole, name).tolist()
+
+
 @pytest.mark.parametrize("seed", range(40))
 @pytest.mark.parametrize("mixed", [False, True])
 def test_certain_is_neither_early_nor_late(seed: int, mixed: bool) -> None:
