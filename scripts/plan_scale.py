@@ -2,6 +2,7 @@
 
     python scripts/plan_scale.py [--constants docs/plan_scale.json] [--ranks 64] [--machines 8]
     python scripts/plan_scale.py --measure --constants FILE       # of yours; ten minutes
+    python scripts/plan_scale.py --images 500_000 --classes 3_000 [--dimension 128]  # your task
 
 Without --measure the plan is made from the constants of the file. What is modelled, and how, says
 scripts/scale/model.py; --measure also compares the model with real runs by one process and by two.
@@ -36,7 +37,15 @@ def main() -> int:
     parser.add_argument("--ranks", type=int, default=64, help="processes of one thread each")
     parser.add_argument("--machines", type=int, default=8)
     parser.add_argument("--encoder", default="resnet50", choices=("resnet50", "small_conv"))
+    parser.add_argument("--images", type=int, help="of your task, in place of the examples'")
+    parser.add_argument("--classes", type=int, help="of your task")
+    parser.add_argument("--dimension", type=int, default=256, help="of the centres")
     asked = parser.parse_args()
+    if (asked.images is None) != (asked.classes is None):
+        parser.error("--images and --classes are of one task: give both or neither")
+    sizes = (asked.images, asked.classes, asked.dimension)
+    if any(size is not None and size < 1 for size in sizes):
+        parser.error("--images, --classes and --dimension are 1 or more")
     if min(asked.ranks, asked.machines) < 1 or asked.ranks % asked.machines:
         parser.error(f"{asked.ranks} ranks on {asked.machines} machines: give as many to each")
     if asked.measure:
@@ -46,20 +55,28 @@ def main() -> int:
     if not asked.constants.is_file():
         parser.error(f"{asked.constants} is no file; make it by --measure")
     known = json.loads(asked.constants.read_text())
+    targets = TARGETS
+    if asked.images is not None:
+        name = f"{asked.images:,} images, {asked.classes:,} classes"
+        targets = {
+            f"{name}{told}": (asked.images, asked.classes, 90.0, shard)
+            for told, shard in (("", False), (", `trainer.shard`", True))
+        }
     loads = {
         name: Workload(
-            images, classes, 256, asked.encoder, batch=4096, passes=passes, ranks=asked.ranks,
-            machines=asked.machines, shard=shard,
+            images, classes, asked.dimension, asked.encoder, batch=4096, passes=passes,
+            ranks=asked.ranks, machines=asked.machines, shard=shard,
         )
-        for name, (images, classes, passes, shard) in TARGETS.items()
+        for name, (images, classes, passes, shard) in targets.items()
     }  # fmt: skip
     print(f"Measured ({known['machine_name']}, torch {known['torch']}), and modelled:\n")
     print(check_table(known["checks"]))
     print("\nThe least and the largest error of each quantity:\n")
     print(error_table(known["checks"]))
     print(
-        f"\nModelled only ({asked.encoder}, batch 4,096 in 2 views, 256 dimensions, {asked.ranks}"
-        f" processes on {asked.machines} machines; search of 10,000 queries for 20 neighbours):\n"
+        f"\nModelled only ({asked.encoder}, batch 4,096 in 2 views, {asked.dimension} dimensions,"
+        f" {asked.ranks} processes on {asked.machines} machines; search of 10,000 queries for 20"
+        " neighbours):\n"
     )
     print(plan_table({name: plan(load, known) for name, load in loads.items()}))
     return 0

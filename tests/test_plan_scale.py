@@ -146,3 +146,20 @@ def test_documents_hold_what_is_printed() -> None:
     bad = subprocess.run([*command, "--ranks", "7"], capture_output=True, text=True, check=False)
     assert bad.returncode == 2
     assert "7 ranks on 8 machines" in bad.stderr
+
+
+def test_a_task_of_the_readers_own_sizes_is_planned() -> None:
+    command = [sys.executable, str(ROOT / "scripts" / "plan_scale.py"), "--images", "700000"]
+    words = [*command, "--classes", "3000", "--dimension", "96"]
+    printed = subprocess.run(words, capture_output=True, text=True, check=True).stdout
+    head, _, *lines = printed.strip().split("\n\n")[-1].splitlines()
+    assert "700,000 images, 3,000 classes" in head
+    assert "ImageNet" not in head
+    # 4 bytes a number of the centres, and of all embeddings.
+    assert any(line.startswith("| bank,") and "1.1 MiB" in line for line in lines)
+    assert any(line.startswith("| embeddings, bytes") and "256.3 MiB" in line for line in lines)
+    assert "96 dimensions" in printed
+    for wrong, said in ((command, "give both"), ([*words, "--images", "0"], "1 or more")):
+        bad = subprocess.run(wrong, capture_output=True, text=True, check=False)
+        assert bad.returncode == 2
+        assert said in bad.stderr
