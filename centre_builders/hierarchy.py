@@ -31,6 +31,7 @@ POSITIVE = 1e-6
 # of 0 the nearest matrix has classes that coincide (ImageNet's red wine and eggnog).
 FLOOR = 0.01
 SAME_GRAM = 1e-4
+MANY = 10_000  # classes; a matrix of their pairs has 0.8 GB, and several are held
 MEASURES = {"lcs_height": lcs_height_similarity, "wu_palmer": wu_palmer_similarity}
 
 
@@ -80,8 +81,14 @@ class Hierarchy:
         """Return lower triangular unit rows; neither seed nor descriptions are used.
 
         Raises:
-            InputError: the hierarchy cannot be read, or lacks a name; the message says which.
+            InputError: the hierarchy cannot be read, or lacks a name; the message says which. Or
+                there are more than 10,000 classes.
         """
+        if len(names) > MANY:
+            raise InputError(
+                f"hierarchy compares all pairs of up to {MANY} classes, got {len(names)}; take"
+                " centres=sentence or random_orthogonal"
+            )
         stray = sorted(set(self.senses) - set(names))
         if stray:
             raise InputError(f"senses names {stray[0]!r}, which is no class; correct the spelling")

@@ -13,6 +13,8 @@ from centre_builders.conditioning import Fitted
 from centre_builders.errors import InputError
 from centre_builders.sphere import orthonormal
 
+MANY = 10_000  # classes; a matrix of their pairs has 0.8 GB
+
 
 @dataclass(frozen=True)
 class RemoveMean:
@@ -136,6 +138,11 @@ class Assign:
             raise InputError(
                 f"the references to assign by have shape {self.references.shape}, the centres"
                 f" {vectors.shape}; take class means of these classes in the same dimension"
+            )
+        if len(vectors) > MANY:
+            raise InputError(
+                f"assign_to compares all pairs of up to {MANY} classes, got {len(vectors)}; set"
+                " centres.assign_to=null"
             )
         _, order = linear_sum_assignment(self.references @ vectors.T, maximize=True)
         return Fitted("assign", vectors.shape[1], {"order": order.tolist()}, order=order)

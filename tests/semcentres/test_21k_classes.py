@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from centre_builders import geometry
+from centre_builders import geometry, steps
+from centre_builders import hierarchy as hierarchy_builder
+from centre_builders.errors import InputError
 from centre_builders.geometry import coinciding
 from centre_builders.taxonomy import Taxonomy, lcs_heights, lcs_heights_of
 from semcentres.data.source import ImageSet, Source
@@ -122,3 +124,18 @@ def test_rows_that_coincide_are_found_after_a_quick_look(
     monkeypatch.setattr(geometry, "nearest_pairs", lambda *a: looked.append(1) or slow(*a))
     assert coinciding(rows.astype(np.float32)) == named
     assert bool(looked) == (gap < 1e-4)  # float32 cannot tell these apart
+
+
+def test_what_needs_all_pairs_refuses_more_classes_than_a_matrix_is_made_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    builder = hierarchy_builder.Hierarchy(tree={"a": "r", "b": "r", "c": "r"})
+    assign = steps.Assign(np.eye(3))
+    assert builder.build("abc", seed=0).vectors.shape == (3, 3)
+    assert assign.fit(np.eye(3)).order is not None
+    for module in (hierarchy_builder, steps):
+        monkeypatch.setattr(module, "MANY", 2)
+    with pytest.raises(InputError, match="hierarchy compares all pairs of up to 2 classes, got 3"):
+        builder.build("abc", seed=0)
+    with pytest.raises(InputError, match="assign_to compares all pairs of up to 2 classes, got 3"):
+        assign.fit(np.eye(3))
