@@ -80,6 +80,8 @@ def train(config: TrainConfig, source: Source | None = None) -> tuple[RunFolder,
     check_wanted(config.index, config.index_recall)
     check_force(config.force)
     seconds_of(config.max_time)
+    for view in config.views.values():
+        build(view, "views")
     if source is not None:
         config = replace(config, data=replace(config.data, source=given(source)))
     with together(config.trainer) as others:

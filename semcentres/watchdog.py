@@ -21,7 +21,7 @@ import torch.distributed as dist
 
 from centre_builders.errors import InputError
 from semcentres.hardware import make_fabric, own_device
-from semcentres.interrupt import Stopped
+from semcentres.interrupt import Stopped, Terminated, terminable
 from semcentres.messages import Messages, connect, join_round
 from semcentres.ranks import Ranks, join, launched, leave
 from semcentres.settings import TrainerSettings
@@ -76,17 +76,23 @@ class Watchdog:
         thread = threading.Thread(target=self._answer, args=(over,), daemon=True)
         thread.start()
         try:
-            yield
-        except (Stopped, RankLost):
+            with terminable():
+                yield
+        except RankLost:
             raise
         except BaseException as error:
-            if not _is_lost_connection(error):
+            terminated = isinstance(error.__cause__ or error, Terminated)
+            if isinstance(error, Stopped) and not terminated:
+                raise
+            if not terminated and not _is_lost_connection(error):
                 self._alarm(f"failed/{self.ranks.rank}", f"{type(error).__name__}: {error}")
                 raise
             # torchrun sends it as soon as another has died, and would have nothing said.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             self._alarm(f"lost/{self.ranks.rank}")
-            raise RankLost(f"{self._cause()}; {REMEDY}") from error
+            if not (cause := self._cause(terminated=terminated)):
+                raise
+            raise RankLost(f"{cause}; {REMEDY}") from error
         finally:
             over.set()
             # If the interpreter ended while it asks the store, the process would abort.
@@ -158,6 +164,7 @@ class Watchdog:
             while not self._told.said("alarm"):
                 if over.wait(PERIOD):
                     self.say(f"steps/{self.ranks.rank}", "")
+                    self.say(f"at/{self.ranks.rank}", "its end")
                     return
                 self._tell_steps()
                 steps = self._told.read(f"steps/{next_}")
@@ -177,10 +184,11 @@ class Watchdog:
             sys.stderr.flush()
             os._exit(RankLost.exit_code)
 
-    def _cause(self) -> str:
+    def _cause(self, *, terminated: bool = False) -> str:
         """Say which ranks are the cause, from what they answer within the time of grace.
 
         Those of this machine that do not answer are killed: torchrun would wait 30 s for them.
+        Where this process was terminated and all answer, none is: SIGTERM was sent to all.
         """
         told, ranks, limit = self._told, range(self.ranks.count), f"{self.timeout:g} s"
         deadline = time.monotonic() + GRACE
@@ -190,10 +198,12 @@ class Watchdog:
                     {rank: told.read(key) for rank in ranks if told.said(key := f"{word}/{rank}")}
                     for word in ("stalled", "failed", "at", "lost")
                 )
-                if failed:
+                silent = set() if failed else set(ranks) - at.keys() - lost.keys()
+                if failed or (terminated and not silent):
                     break
                 time.sleep(0.2)
-            silent = set() if failed else set(ranks) - at.keys() - lost.keys()
+            if terminated and not (failed or silent):
+                return ""
             for rank in silent:
                 told.kill(rank)
             killed = {rank for rank in silent if told.said(f"frozen/{rank}")}

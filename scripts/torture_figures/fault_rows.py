@@ -218,7 +218,7 @@ USING = [
     (f"{SEARCH} text=qzxqzx", 3, "'qzxqzx'", "centres=sentence"),
     (f"{SEARCH} class_name=lion", 3, "'lion'", "'cat'"),
     (f"{SEARCH} text=cat k=0", 3, "got 0", "at least 1"),
-    (f"{SEARCH} image={{t}}/gone.png", 3, "gone.png", "mend or remove"),
+    (f"{SEARCH} image={{t}}/gone.png", 3, "gone.png", "name one that is there"),
     (f"{SEARCH} image={{t}}/notes.png", 3, "notes.png", "mend or remove"),
     (f"{SEARCH} text=cat among={{t}}/none", 3, "none", "semcentres index"),
     (f"{SEARCH} text=cat out={{t}}/found.txt", 2, "found.txt", ".csv"),

@@ -203,10 +203,14 @@ def mathematics(folder: Path) -> None:
 
 
 def faulty(folder: Path, fault: str) -> None:
-    """Train slowly; from step 3 on rank 1 does what the fault says."""
+    """Train slowly; from step 3 on rank 1 does what the fault says, or has nothing to do."""
     settings = replace(SETTINGS, steps=400, checkpoint_every=2, rank_timeout=15.0, teacher=True)
     settings = replace(settings, assignment_every=0)
     with together(settings):
+        if fault == "alone":
+            (folder / f"pid{launched()[0]}").write_text(str(os.getpid()))
+            time.sleep(1000 if launched()[0] == 0 else 0)
+            return
         trainer = make_trainer(settings, ClusterEnergy())
         go_on = trainer.step
 

@@ -60,9 +60,11 @@ def faulty(folder: str, fault: str, out: str) -> int:
     def failing(self: Shards, *rest: Any) -> np.ndarray:  # noqa: ANN401
         if self._ranks.rank == 1:
             Path(out).with_suffix(".pid").write_text(str(os.getpid()))
-            if fault == "killed":
+            if fault.startswith("killed"):
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(1000)
+        if fault == "killed early":
+            time.sleep(2)  # torchrun's SIGTERM comes first, and the lost connection after it
         return own(self, *rest)
 
     Shards._own = failing  # type: ignore[method-assign]

@@ -19,7 +19,7 @@ TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--np
 QUIET = {**os.environ, "OMP_NUM_THREADS": "1"}
 TIMEOUT = 15  # seconds, of the worker
 ABOUT = {"bank": "b", "data": "d"}
-FAULTS = ["raising", "killed", "hung", "frozen", "stopped"]
+FAULTS = ["raising", "killed", "hung", "frozen", "stopped", "alone"]
 
 Started = dict[str, tuple[subprocess.Popen[str], Path]]
 
@@ -76,6 +76,16 @@ def test_ranks_without_torchrun_save_and_stop(started: Started) -> None:
     whole = RunFolder(folder / "run").newest_checkpoint(ABOUT)
     assert whole is not None
     assert whole[0] == RunFolder(folder / "run").records()[-1]["step"]
+
+
+def test_a_process_that_is_done_is_not_the_cause(started: Started) -> None:
+    """The first one works on when a signal comes; of the other, nothing is left but its word."""
+    process, folder = started["alone"]
+    wait_for(lambda: len(pids(folder)) == 2 and [*map(alive, pids(folder))].count(False), process)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=60) != 0
+    assert "semcentres: rank 0: stopped by SIGTERM; again: " in (folder / "said").read_text()
+    assert not any(map(alive, pids(folder)))
 
 
 def test_a_signal_stops_two_ranks_and_one_goes_on(tmp_path: Path) -> None:

@@ -177,6 +177,7 @@ def test_retrieval_is_that_of_one_index_by_one_process_and_by_two(
     ("fault", "told"),
     [
         ("killed", "rank 1 is gone: killed"),
+        ("killed early", "rank 1 is gone: killed"),
         ("hung", "rank 1 has not come within 8 s, it is at shards.py:"),
     ],
 )
