@@ -18,7 +18,7 @@ from centre_builders.conditioning import Fitted
 from centre_builders.errors import InputError, refused_unless
 from centre_builders.geometry import Geometry, coinciding, describe
 from centre_builders.sealed import load_sealed, save_sealed
-from centre_builders.vocabulary import check_names
+from centre_builders.vocabulary import check_names, near
 
 DESCRIBED = "bank"  # in the file: all but the arrays, as JSON
 LONG = 1_000_000  # characters of it, above which it is an array: a file's header has an end
@@ -106,7 +106,8 @@ class CentreBank:
         lacking = [name for name in names if name not in row]
         if lacking:
             raise InputError(
-                f"the bank has no centre for {', '.join(map(repr, lacking[:20]))}; it has"
+                f"the bank has no centre for {', '.join(map(repr, lacking[:20]))}"
+                f"{near(lacking[0], self.names)}; it has"
                 f" {', '.join(map(repr, self.names[:20]))}{', …' if len(self.names) > 20 else ''}"
             )
         return [row[name] for name in names]

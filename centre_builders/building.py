@@ -8,7 +8,7 @@ import numpy as np
 
 from centre_builders.bank import CentreBank
 from centre_builders.conditioning import Step, condition
-from centre_builders.errors import InputError
+from centre_builders.errors import InputError, UsageError
 from centre_builders.protocol import CentreBuilder, RawCentres
 from centre_builders.steps import Assign, ChangeDimension, RemoveMean
 from centre_builders.stored import describe_builder
@@ -91,9 +91,9 @@ def check_descriptions(descriptions: Mapping[str, str], names: Sequence[str]) ->
 
 def _check_dimension(dimension: int, least: int | None, num: int) -> None:
     if dimension < 1:
-        raise InputError(f"dimension must be at least 1, got {dimension}; set centres.dimension")
+        raise UsageError(f"dimension must be at least 1, got {dimension}; set centres.dimension")
     if least is not None and dimension < least:
-        raise InputError(
+        raise UsageError(
             f"these centres of {num} classes need {least} dimensions, got {dimension};"
             f" set centres.dimension={least} or more, or take centres=random_orthogonal"
         )

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from hashlib import file_digest
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from jaxtyping import Float
 from centre_builders.errors import InputError
 from centre_builders.protocol import RawCentres
 from centre_builders.vector_files import read_named_vectors
-from centre_builders.vocabulary import fold
+from centre_builders.vocabulary import fold, near
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +69,8 @@ def _rows(
             raise InputError(f"{path} gives {name!r} twice; remove one")
     lacking = [name for name in names if fold(name) not in row]
     if lacking:
-        near = get_close_matches(lacking[0], known, n=3)
         raise InputError(
             f"{path} has no vector for {', '.join(map(repr, lacking[:10]))}"
-            + (f" (near the first: {', '.join(near)})" if near else "")
-            + "; add it, or rename the class"
+            f"{near(lacking[0], known)}; add it, or rename the class"
         )
     return vectors[[row[fold(name)] for name in names]]

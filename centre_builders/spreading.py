@@ -14,7 +14,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 from threadpoolctl import threadpool_limits
 
-from centre_builders.errors import InputError
+from centre_builders.errors import UsageError
 from centre_builders.sphere import orthonormal
 
 BLOCK = 1024
@@ -182,10 +182,10 @@ def check_dimension(num: int, dimension: int) -> None:
     """Refuse a dimension in which so many vectors cannot differ.
 
     Raises:
-        InputError: it is below 1, or 1 for more than two vectors.
+        UsageError: it is below 1, or 1 for more than two vectors.
     """
     if dimension < 1 or (dimension == 1 and num > 2):
-        raise InputError(
+        raise UsageError(
             f"dimension must be at least {1 if num <= 2 else 2} for {num} classes, got"
             f" {dimension}; set centres.dimension"
         )

@@ -16,7 +16,6 @@ Dimensions: M nodes, K classes, n of them.
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
@@ -25,7 +24,7 @@ import numpy as np
 from jaxtyping import Float, Int64
 
 from centre_builders.errors import InputError
-from centre_builders.vocabulary import fold
+from centre_builders.vocabulary import fold, near
 
 # Child to parent, or to parents.
 Parents = Mapping[str, str | Sequence[str]]
@@ -194,13 +193,6 @@ def wu_palmer_similarity(
     depths = taxonomy.depths[_lcs_of(taxonomy, rows)(np.arange(len(rows)))]
     own = taxonomy.depths[rows]
     return np.asarray(2 * depths / (own[:, None] + own))
-
-
-def near(name: str, known: Sequence[str]) -> str:
-    """Return " (near: ...)" with the nearest spellings, "" where there is none."""
-    folded = {fold(other): other for other in known}
-    found = get_close_matches(fold(name), folded, n=3)
-    return f" (near: {', '.join(folded[key] for key in found)})" if found else ""
 
 
 def _lcs_of(taxonomy: Taxonomy, rows: Int64[np.ndarray, " K"]) -> Rows:

@@ -69,6 +69,13 @@ def fold(name: str) -> str:
     return re.sub(r"[\s_]+", " ", unicodedata.normalize("NFC", name).casefold()).strip()
 
 
+def near(name: str, known: Sequence[str]) -> str:
+    """Return " (near: ...)" with the nearest spellings, "" where there is none."""
+    folded = {fold(other): other for other in known}
+    found = get_close_matches(fold(name), folded, n=3)
+    return f" (near: {', '.join(folded[key] for key in found)})" if found else ""
+
+
 def check_names(names: Iterable[object]) -> tuple[str, ...]:
     """Return the names, NFC, if each can name a class.
 

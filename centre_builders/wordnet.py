@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from centre_builders.errors import InputError
-from centre_builders.taxonomy import Placed, Taxonomy, near
-from centre_builders.vocabulary import fold
+from centre_builders.taxonomy import Placed, Taxonomy
+from centre_builders.vocabulary import fold, near
 
 DEBIAN = "/usr/share/wordnet"
 # Of the noun synset on a line of data.noun (wndb(5WN)): each hypernym or instance hypernym.

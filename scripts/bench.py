@@ -64,7 +64,7 @@ def measure(name: str, path: Path) -> None:
 
 
 def draw(report: Any, path: Path) -> None:  # noqa: ANN401
-    """Draw cost against size, where there are several sizes; else a bar a side."""
+    """Draw cost against the number of centres, where there are several; else a bar a side."""
     from semcentres.evaluation.canvas import BLUE, new_figure, save, styles
 
     figure = new_figure(6, 4)
@@ -78,6 +78,7 @@ def draw(report: Any, path: Path) -> None:  # noqa: ANN401
             axes.plot(at, cost, color=colour, linestyle=line, marker="o", markersize=3, label=side)
         axes.set_xscale("log")
         axes.set_yscale("log")
+        axes.set_xlabel("centres")
         axes.set_ylabel(report.unit)
         axes.legend(fontsize=8)
         axes.grid(alpha=0.3)

@@ -10,7 +10,7 @@ from typing import Literal, cast, get_args
 import numpy as np
 from jaxtyping import Float, Float32, Int64
 
-from centre_builders.errors import InputError
+from centre_builders.errors import UsageError
 from semcentres.approximate_index import ApproximateIndex, Recall
 from semcentres.faiss_kinds import (
     MOST_EF,
@@ -80,14 +80,14 @@ def check_wanted(kind: str, recall: float, k: int = 10) -> Kind:
     """Return the kind, if `build_index` takes such arguments; to be asked before long work.
 
     Raises:
-        InputError: an argument is out of range.
+        UsageError: an argument is out of range.
     """
     if not 0 < recall <= 1:
-        raise InputError(f"recall must be above 0 and at most 1, got {recall}")
+        raise UsageError(f"recall must be above 0 and at most 1, got {recall}")
     if k < 1:
-        raise InputError(f"k must be at least 1, got {k}")
+        raise UsageError(f"k must be at least 1, got {k}")
     if kind not in get_args(Kind):
-        raise InputError(f"kind must be auto, flat, ivf or hnsw, got {kind!r}")
+        raise UsageError(f"kind must be auto, flat, ivf or hnsw, got {kind!r}")
     return cast(Kind, kind)
 
 

@@ -156,7 +156,9 @@ def _wrong_key(verb: str, words: Sequence[str], key: str) -> str:
     parent, _, last = key.rpartition(".")
     place = OmegaConf.select(node, parent) if parent else node
     if not isinstance(place, DictConfig):
-        return f"no key {key}"
+        first = key.partition(".")[0]
+        near = [] if first in node else get_close_matches(first, [*map(str, node)], n=1)
+        return f"no key {key}" + (f"; did you mean {near[0]}{key[len(first) :]}?" if near else "")
     keys = [str(k) for k in place]
     if last in keys:
         return f"{key} is there already: write it without '+'"

@@ -82,4 +82,9 @@ def _fitting(bank: CentreBank, model: Model, source: Source) -> CentreBank:
             f"the encoder gives {model.bank.dimension} dimensions, the bank has {bank.dimension};"
             f" build it with centres.dimension={model.bank.dimension}"
         )
-    return bank.select(source.class_names)
+    try:
+        return bank.select(source.class_names)
+    except InputError as error:
+        raise InputError(
+            f"{error}; build it of the data's classes, as `centres data=...` does"
+        ) from error

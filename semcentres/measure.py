@@ -20,7 +20,7 @@ from semcentres.data.source import ImageSet, Source
 from semcentres.embedding import embed
 from semcentres.evaluation.classification import Classification, classify, top_k_accuracy
 from semcentres.evaluation.distribution import alignment, cluster_energy, uniformity
-from semcentres.evaluation.knn import knn_predict
+from semcentres.evaluation.knn import NUM_NEIGHBOURS, knn_predict
 from semcentres.evaluation.probe import can_probe, probe_predict
 from semcentres.evaluation.retrieval import num_neighbours, num_relevant, retrieval_metrics
 from semcentres.index import Index, nearest_centres
@@ -32,7 +32,6 @@ from semcentres.views import View
 
 log = logging.getLogger(__name__)
 
-NUM_NEIGHBOURS = 20
 SOFT_NEIGHBOURS = 0.1  # temperature, as of PAWS
 RANKS = (1, 5, 10)
 TOP = 5  # of more classes than that

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Float32, Int64
 
-from centre_builders.errors import InputError
+from centre_builders.errors import InputError, UsageError
 
 UNIT_TOLERANCE = 1e-3
 LONGEST = 1.01 * (1 + UNIT_TOLERANCE)  # with room for rounding
@@ -56,7 +56,7 @@ def in_blocks(
         InputError: `k`, `exclude` or the queries are not as above.
     """
     if k < 1:
-        raise InputError(f"k must be at least 1, got {k}")
+        raise UsageError(f"k must be at least 1, got {k}")
     vectors = unit_rows("queries", queries)
     if vectors.shape[1] != dimension:
         raise InputError(

@@ -89,7 +89,8 @@ def counting(total: int, what: str) -> Iterator[Callable[[int], None]]:
     """Give a function to tell how many more are done; nothing is shown of what is soon over."""
     console = Console(stderr=True)
     columns = (TextColumn(what), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    bar = Bar(*columns, console=console, transient=True, auto_refresh=False)
+    quiet = not console.is_terminal  # where the bar would leave an empty line
+    bar = Bar(*columns, console=console, transient=True, auto_refresh=False, disable=quiet)
     task = bar.add_task("", total=total)
     done, next_time = 0, time.monotonic() + PATIENCE
 
@@ -98,13 +99,13 @@ def counting(total: int, what: str) -> Iterator[Callable[[int], None]]:
         done += more
         if time.monotonic() < next_time:
             return
-        if console.is_terminal:
+        if quiet:
+            print(f"{done}/{total} {what}", file=sys.stderr, flush=True)  # noqa: T201
+            next_time += PATIENCE
+        else:
             bar.start()
             bar.update(task, completed=done, refresh=True)
             next_time += 0.2
-        else:
-            print(f"{done}/{total} {what}", file=sys.stderr, flush=True)  # noqa: T201
-            next_time += PATIENCE
 
     try:
         yield count

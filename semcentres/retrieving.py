@@ -16,10 +16,9 @@ from jaxtyping import Bool, Float32, Int64
 from centre_builders.artefact import write_file
 from centre_builders.embedded import Parts, open_parts
 from centre_builders.errors import InputError, UsageError
-from semcentres.evaluation.knn import knn_predict
+from semcentres.evaluation.knn import NUM_NEIGHBOURS, knn_predict
 from semcentres.evaluation.retrieval import num_neighbours, num_relevant, retrieval_metrics
 from semcentres.index import Index
-from semcentres.measure import NUM_NEIGHBOURS
 from semcentres.ranks import Ranks
 from semcentres.settings import RetrieveConfig, TrainerSettings
 from semcentres.shards import Shard, Shards

@@ -8,6 +8,7 @@ from jaxtyping import Float, Float64, Int, Int64
 
 from centre_builders.errors import InputError
 
+NUM_NEIGHBOURS = 20  # of the reports
 MAX_VOTES = 2**24  # held at once
 
 

@@ -189,10 +189,10 @@ MISTAKES = {
     "missing data": (["train", "data=folder", "data.root={tmp}/gone"], 3, ["gone", "data.root"]),
     "K > d for one-hot": (
         ["centres", "centres=one_hot", "centres.dimension=2", names("a", "b", "c")],
-        3, ["3", "2", "centres.dimension"],
+        2, ["3", "2", "centres.dimension"],
     ),
     "no dimension at all": (
-        ["centres", "centres=one_hot", "centres.dimension=0", names("a", "b")], 3, ["dimension"],
+        ["centres", "centres=one_hot", "centres.dimension=0", names("a", "b")], 2, ["dimension"],
     ),
     "temperature above the safe one": (
         ["train", *SMALL, "centres=word2vec", "objective.temperature=3.0", "run_dir={tmp}/r"],

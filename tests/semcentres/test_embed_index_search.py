@@ -313,7 +313,7 @@ def test_embed_and_index_refuse(
         (["embed", run, "part_rows=0"], 2, "part_rows must be at least 1, got 0"),
         (["embed", run, "images=nowhere", "out=x"], 3, "nowhere is neither a file nor a folder"),
         (["index", f"embeddings={digits}", "out=x"], 3, "holds no embeddings.json"),
-        (["index", "embeddings=x", "out=x", "kind=pq"], 3, "kind must be auto, flat, ivf or hnsw"),
+        (["index", "embeddings=x", "out=x", "kind=pq"], 2, "kind must be auto, flat, ivf or hnsw"),
         (["index", "embeddings=x", f"out={tmp_path / 'mine'}"], 2, "holds something else than"),
     ]:
         assert main(words) == code
