@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from centre_builders.bank import CentreBank
-from centre_builders.errors import InputError
+from centre_builders.errors import InputError, UsageError
 from centre_builders.json_files import read_sealed
 from semcentres.approximate import check_wanted
 from semcentres.backbones import check_images
@@ -38,6 +38,7 @@ from semcentres.identity import check_force, check_same_config, default_run_dir
 from semcentres.interrupt import saved, seconds_of
 from semcentres.model import Model
 from semcentres.objectives.batch import Objective
+from semcentres.objectives.paws import PAWS
 from semcentres.ranks import Ranks, leave
 from semcentres.recipe import (
     check_temperature,
@@ -200,6 +201,8 @@ def _objective(config: TrainConfig) -> Objective:
     # It may have weights of its own.
     torch.manual_seed(config.seed)
     objective: Objective = build(config.objective)
+    if isinstance(objective, PAWS) and not config.trainer.labelled_batch:
+        raise UsageError("objective=paws predicts by labelled images; set trainer.labelled_batch")
     return objective
 
 

@@ -171,6 +171,12 @@ TRAINING = [
     (f"{TRAIN} trainer.steps=many", 2, "trainer.steps", "Integer"),
     (f"{TRAIN} trainer.steps=0", 2, "trainer.steps=0", "at least 1"),
     (f"{TRAIN} trainer.labelled_batch=0", 2, "labelled_batch=0", "at least 1"),
+    (
+        f"{TRAIN} objective=paws trainer.labelled_batch=0 trainer.unlabelled_batch=4",
+        2,
+        "objective=paws",
+        "trainer.labelled_batch",
+    ),
     (f"{TRAIN} trainer.learning_rate=-1", 2, "learning_rate=-1", "from"),
     (f"{TRAIN} trainer.learning_rate=nan", 2, "learning_rate=nan", "from"),
     (f"{TRAIN} trainer.ema_decay=2", 2, "ema_decay=2", "from 0 to 1"),

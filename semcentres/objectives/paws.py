@@ -152,12 +152,12 @@ class PAWS(nn.Module):
     def forward(self, batch: EmbeddedBatch) -> dict[str, Tensor]:
         """Return the loss, the consistency and the divergence from the prior.
 
-        Raises:
-            InputError: the batch has no labelled image.
+        Without a labelled image nothing is predicted, and all are 0.
         """
         supports = torch.cat(batch.labelled)
         if not len(supports):
-            raise InputError("PAWS needs labelled images in each batch; set trainer.labelled_batch")
+            nothing = 0 * torch.cat(batch.unlabelled).sum()
+            return dict.fromkeys(("loss", "consistency", "balance"), nothing)
         labels = smoothed_labels(
             batch.labels.repeat(len(batch.labelled)),
             num_classes=len(batch.centres),

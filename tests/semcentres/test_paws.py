@@ -9,7 +9,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from centre_builders.errors import InputError
 from semcentres.objectives.balance import balanced, prior_divergence
 from semcentres.objectives.batch import EmbeddedBatch
 from semcentres.objectives.paws import PAWS, consistency, sharpen, smoothed_labels, soft_neighbours
@@ -203,8 +202,11 @@ def test_empty_batches(batch: EmbeddedBatch) -> None:
     bare = replace(
         batch, labelled=(none, none), labels=batch.labels[:0], labelled_rows=torch.arange(0)
     )
-    with pytest.raises(InputError, match=r"set trainer\.labelled_batch"):
-        PAWS()(bare)
+    leaves = tuple(view.clone().requires_grad_() for view in batch.unlabelled)
+    terms = PAWS()(replace(bare, unlabelled=leaves))
+    assert [value.item() for value in terms.values()] == [0, 0, 0]
+    terms["loss"].backward()
+    assert all(leaf.grad.eq(0).all() for leaf in leaves)
 
 
 @pytest.mark.parametrize(
