@@ -158,8 +158,11 @@ def decode_seconds(side: int, channels: int) -> float:
         return seconds(lambda: decode(path, side, channels))
 
 
-def listed_bytes(num: int = 10_000) -> float:
-    """Return what a process holds of an image file of which it knows path and label."""
+def listed_bytes(num: int = 300_000) -> float:
+    """Return what a process holds of an image file of which it knows path and label.
+
+    Of so many that the doubling of Python's table of strings is shared by them.
+    """
     root = Path("/shared/pictures/a class of images")
     tracemalloc.start()
     listed = [
