@@ -98,15 +98,13 @@ def guarded(work: Callable[[], Any], words: Sequence[str], command: str = "semce
     except InputError as error:
         return _complain(str(error), error.exit_code)
     except Stopped as error:
-        if os.environ.get("RANK", "0") != "0":
-            return error.exit_code  # the first process says it for all
         # Begun anew, it would lose what was saved.
         again = shlex.join(word for word in words if not word.startswith("restart="))
-        return _complain(f"{error}; go on with: {command} {again}", error.exit_code)
+        return _complain(f"{error}; go on with: {command} {again}", error.exit_code, for_all=True)
     except KeyboardInterrupt as error:
         signum = signum_of(error)
-        again = shlex.join(words)
-        return _complain(f"stopped by {signum.name}; again: {command} {again}", 128 + signum)
+        told = f"stopped by {signum.name}; again: {command} {shlex.join(words)}"
+        return _complain(told, 128 + signum, for_all=True)
     except BrokenPipeError:
         # The reader of our output has gone (`| head`): nobody is left to tell.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -119,10 +117,13 @@ def guarded(work: Callable[[], Any], words: Sequence[str], command: str = "semce
     return 0
 
 
-def _complain(message: str, code: int) -> int:
-    who = f"semcentres: rank {os.environ['RANK']}" if _several() else "semcentres"
-    sys.stderr.write(f"{who}: {' '.join(message.split())}\n")
-    if _several():
+def _complain(message: str, code: int, *, for_all: bool = False) -> int:
+    """Say what ends this process; what ends all, the first one says for them."""
+    rank = os.environ["RANK"] if _several() else ""
+    if not for_all or rank in ("", "0"):
+        who = f"semcentres: rank {rank}" if rank else "semcentres"
+        sys.stderr.write(f"{who}: {' '.join(message.split())}\n")
+    if rank:
         # A connection that another process has broken may hold up the interpreter's end.
         faulthandler.dump_traceback_later(10, exit=True)
     return code
