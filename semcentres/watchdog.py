@@ -202,7 +202,7 @@ class Watchdog:
                 if failed or (terminated and not silent):
                     break
                 time.sleep(0.2)
-            if terminated and not (failed or silent):
+            if terminated and not (failed or silent or stalled):
                 return ""
             for rank in silent:
                 told.kill(rank)

@@ -12,6 +12,8 @@ import pytest
 import torch.distributed as dist
 
 from semcentres.messages import Messages, _follow, _lead, _starter
+from semcentres.ranks import Ranks
+from semcentres.watchdog import Watchdog
 
 
 @pytest.fixture
@@ -90,3 +92,22 @@ def test_a_rank_is_killed_if_it_lives_here(
     lobby.say("process/2", f"{_starter()} {child.pid}")
     lobby.kill(2)
     assert not lobby.said("frozen/2")
+
+
+@pytest.mark.parametrize(
+    ("said", "cause"),
+    [
+        ({}, ""),
+        ({"failed/2": "InputError: image 7"}, "rank 2 failed with InputError: image 7"),
+        ({"stalled/1": ""}, "rank 1 has not got on for 300 s, it is at its end"),
+    ],
+)
+def test_sigterm_is_the_cause_unless_another_rank_is(
+    lobby: Messages, said: dict[str, str], cause: str
+) -> None:
+    """All three answer; torchrun sends it to all as soon as one has ended."""
+    watchdog = Watchdog()
+    watchdog.ranks, watchdog._told = Ranks(0, 3), lobby
+    for key, text in {"lost/0": "", "at/1": "its end", "lost/2": "", **said}.items():
+        lobby.say(key, text)
+    assert watchdog._cause(terminated=True) == cause
